@@ -1,0 +1,2 @@
+// Package storage keeps the state of a node in Pebble.
+package storage
