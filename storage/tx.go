@@ -178,4 +178,3 @@ func (tx *Tx) end() error {
 	}
 	return errors.Join(b.Close(), g.release())
 }
-

@@ -1,0 +1,2 @@
+// Package raftstore joins the state in storage to the Raft library.
+package raftstore
