@@ -788,7 +788,9 @@ type Cluster struct {
 	// The newest LeaderEpoch's term.
 	LeaderTerm uint64 `protobuf:"varint,5,opt,name=leader_term,json=leaderTerm,proto3" json:"leader_term,omitempty"`
 	// The newest wall stamp seen: never goes back.
-	LastWall      int64 `protobuf:"varint,6,opt,name=last_wall,json=lastWall,proto3" json:"last_wall,omitempty"`
+	LastWall int64 `protobuf:"varint,6,opt,name=last_wall,json=lastWall,proto3" json:"last_wall,omitempty"`
+	// How many audit blocks have been taken: the number of the newest.
+	AuditBlocks   uint64 `protobuf:"varint,7,opt,name=audit_blocks,json=auditBlocks,proto3" json:"audit_blocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -865,6 +867,77 @@ func (x *Cluster) GetLastWall() int64 {
 	return 0
 }
 
+func (x *Cluster) GetAuditBlocks() uint64 {
+	if x != nil {
+		return x.AuditBlocks
+	}
+	return 0
+}
+
+// Change names a record that an entry touched. It is kept for a day.
+type Change struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The wall stamp of the entry.
+	Wall int64 `protobuf:"varint,1,opt,name=wall,proto3" json:"wall,omitempty"`
+	// The record's key in storage.
+	Key []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// True if the record went.
+	Deleted       bool `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Change) GetWall() int64 {
+	if x != nil {
+		return x.Wall
+	}
+	return 0
+}
+
+func (x *Change) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Change) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
 // NodeRecord is one node as the cluster knows it.
 type NodeRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -886,7 +959,7 @@ type NodeRecord struct {
 
 func (x *NodeRecord) Reset() {
 	*x = NodeRecord{}
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[7]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +971,7 @@ func (x *NodeRecord) String() string {
 func (*NodeRecord) ProtoMessage() {}
 
 func (x *NodeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[7]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +984,7 @@ func (x *NodeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRecord.ProtoReflect.Descriptor instead.
 func (*NodeRecord) Descriptor() ([]byte, []int) {
-	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{7}
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NodeRecord) GetNodeId() string {
@@ -975,7 +1048,7 @@ type IdempotencyRecord struct {
 
 func (x *IdempotencyRecord) Reset() {
 	*x = IdempotencyRecord{}
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[8]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1060,7 @@ func (x *IdempotencyRecord) String() string {
 func (*IdempotencyRecord) ProtoMessage() {}
 
 func (x *IdempotencyRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[8]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1073,7 @@ func (x *IdempotencyRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdempotencyRecord.ProtoReflect.Descriptor instead.
 func (*IdempotencyRecord) Descriptor() ([]byte, []int) {
-	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{8}
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *IdempotencyRecord) GetRequestHash() []byte {
@@ -1067,7 +1140,7 @@ type AuditBlock struct {
 
 func (x *AuditBlock) Reset() {
 	*x = AuditBlock{}
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[9]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1152,7 @@ func (x *AuditBlock) String() string {
 func (*AuditBlock) ProtoMessage() {}
 
 func (x *AuditBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[9]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1165,7 @@ func (x *AuditBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditBlock.ProtoReflect.Descriptor instead.
 func (*AuditBlock) Descriptor() ([]byte, []int) {
-	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{9}
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AuditBlock) GetJournalId() []byte {
@@ -1228,7 +1301,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[10]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1313,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[10]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1326,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{10}
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AuditEntry) GetId() []byte {
@@ -1460,6 +1533,7 @@ type Result struct {
 	//	*Result_AuditBlock
 	//	*Result_Cluster
 	//	*Result_Empty
+	//	*Result_Purge
 	Result        isResult_Result `protobuf_oneof:"result"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1467,7 +1541,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[11]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1553,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[11]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1566,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{11}
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Result) GetResult() isResult_Result {
@@ -1574,6 +1648,15 @@ func (x *Result) GetEmpty() *Empty {
 	return nil
 }
 
+func (x *Result) GetPurge() *PurgeResult {
+	if x != nil {
+		if x, ok := x.Result.(*Result_Purge); ok {
+			return x.Purge
+		}
+	}
+	return nil
+}
+
 type isResult_Result interface {
 	isResult_Result()
 }
@@ -1614,8 +1697,13 @@ type Result_Cluster struct {
 }
 
 type Result_Empty struct {
-	// Of LeaderEpoch, RegisterNode, PurgeExpired.
+	// Of LeaderEpoch, RegisterNode.
 	Empty *Empty `protobuf:"bytes,8,opt,name=empty,proto3,oneof"`
+}
+
+type Result_Purge struct {
+	// Of PurgeExpired.
+	Purge *PurgeResult `protobuf:"bytes,9,opt,name=purge,proto3,oneof"`
 }
 
 func (*Result_Agent) isResult_Result() {}
@@ -1634,6 +1722,8 @@ func (*Result_Cluster) isResult_Result() {}
 
 func (*Result_Empty) isResult_Result() {}
 
+func (*Result_Purge) isResult_Result() {}
+
 // Empty is the result of what answers nothing.
 type Empty struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1643,7 +1733,7 @@ type Empty struct {
 
 func (x *Empty) Reset() {
 	*x = Empty{}
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[12]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1745,7 @@ func (x *Empty) String() string {
 func (*Empty) ProtoMessage() {}
 
 func (x *Empty) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[12]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1758,62 @@ func (x *Empty) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Empty.ProtoReflect.Descriptor instead.
 func (*Empty) Descriptor() ([]byte, []int) {
-	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{12}
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{13}
+}
+
+// PurgeResult tells how much went.
+type PurgeResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Records that went.
+	Purged uint32 `protobuf:"varint,1,opt,name=purged,proto3" json:"purged,omitempty"`
+	// True if the limit was reached: ask again.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeResult) Reset() {
+	*x = PurgeResult{}
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeResult) ProtoMessage() {}
+
+func (x *PurgeResult) ProtoReflect() protoreflect.Message {
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeResult.ProtoReflect.Descriptor instead.
+func (*PurgeResult) Descriptor() ([]byte, []int) {
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PurgeResult) GetPurged() uint32 {
+	if x != nil {
+		return x.Purged
+	}
+	return 0
+}
+
+func (x *PurgeResult) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // AgentResult is the agent after the write.
@@ -1684,7 +1829,7 @@ type AgentResult struct {
 
 func (x *AgentResult) Reset() {
 	*x = AgentResult{}
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[13]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1841,7 @@ func (x *AgentResult) String() string {
 func (*AgentResult) ProtoMessage() {}
 
 func (x *AgentResult) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[13]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1854,7 @@ func (x *AgentResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentResult.ProtoReflect.Descriptor instead.
 func (*AgentResult) Descriptor() ([]byte, []int) {
-	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{13}
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AgentResult) GetAgent() *Agent {
@@ -1741,7 +1886,7 @@ type RevokeResult struct {
 
 func (x *RevokeResult) Reset() {
 	*x = RevokeResult{}
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[14]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1898,7 @@ func (x *RevokeResult) String() string {
 func (*RevokeResult) ProtoMessage() {}
 
 func (x *RevokeResult) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[14]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1911,7 @@ func (x *RevokeResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResult.ProtoReflect.Descriptor instead.
 func (*RevokeResult) Descriptor() ([]byte, []int) {
-	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{14}
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RevokeResult) GetAgent() *Agent {
@@ -1801,7 +1946,7 @@ type DelegationResult struct {
 
 func (x *DelegationResult) Reset() {
 	*x = DelegationResult{}
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[15]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1958,7 @@ func (x *DelegationResult) String() string {
 func (*DelegationResult) ProtoMessage() {}
 
 func (x *DelegationResult) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[15]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1971,7 @@ func (x *DelegationResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DelegationResult.ProtoReflect.Descriptor instead.
 func (*DelegationResult) Descriptor() ([]byte, []int) {
-	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{15}
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DelegationResult) GetDelegation() *Delegation {
@@ -1847,7 +1992,7 @@ type AuditBlockResult struct {
 
 func (x *AuditBlockResult) Reset() {
 	*x = AuditBlockResult{}
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[16]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +2004,7 @@ func (x *AuditBlockResult) String() string {
 func (*AuditBlockResult) ProtoMessage() {}
 
 func (x *AuditBlockResult) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_raft_v1_record_proto_msgTypes[16]
+	mi := &file_kavach_raft_v1_record_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +2017,7 @@ func (x *AuditBlockResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditBlockResult.ProtoReflect.Descriptor instead.
 func (*AuditBlockResult) Descriptor() ([]byte, []int) {
-	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{16}
+	return file_kavach_raft_v1_record_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AuditBlockResult) GetNextSeq() uint64 {
@@ -1973,7 +2118,7 @@ const file_kavach_raft_v1_record_proto_rawDesc = "" +
 	"\vpurge_after\x18\x05 \x01(\x03R\n" +
 	"purgeAfter\x12$\n" +
 	"\x0emax_clock_skew\x18\x06 \x01(\x03R\fmaxClockSkew\x12\x1a\n" +
-	"\brevision\x18\a \x01(\x04R\brevision\"\xd5\x01\n" +
+	"\brevision\x18\a \x01(\x04R\brevision\"\xf8\x01\n" +
 	"\aCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x1d\n" +
@@ -1983,7 +2128,12 @@ const file_kavach_raft_v1_record_proto_rawDesc = "" +
 	"\rrestore_epoch\x18\x04 \x01(\x04R\frestoreEpoch\x12\x1f\n" +
 	"\vleader_term\x18\x05 \x01(\x04R\n" +
 	"leaderTerm\x12\x1b\n" +
-	"\tlast_wall\x18\x06 \x01(\x03R\blastWall\"\xc6\x01\n" +
+	"\tlast_wall\x18\x06 \x01(\x03R\blastWall\x12!\n" +
+	"\faudit_blocks\x18\a \x01(\x04R\vauditBlocks\"H\n" +
+	"\x06Change\x12\x12\n" +
+	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x18\n" +
+	"\adeleted\x18\x03 \x01(\bR\adeleted\"\xc6\x01\n" +
 	"\n" +
 	"NodeRecord\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12!\n" +
@@ -2051,7 +2201,7 @@ const file_kavach_raft_v1_record_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x19 \x01(\tR\trequestId\x12\x14\n" +
 	"\x05count\x18\x1a \x01(\x04R\x05count\x12\x18\n" +
-	"\arefusal\x18\x1b \x01(\tR\arefusal\"\xd0\x03\n" +
+	"\arefusal\x18\x1b \x01(\tR\arefusal\"\x85\x04\n" +
 	"\x06Result\x123\n" +
 	"\x05agent\x18\x01 \x01(\v2\x1b.kavach.raft.v1.AgentResultH\x00R\x05agent\x126\n" +
 	"\x06revoke\x18\x02 \x01(\v2\x1c.kavach.raft.v1.RevokeResultH\x00R\x06revoke\x12B\n" +
@@ -2063,9 +2213,13 @@ const file_kavach_raft_v1_record_proto_rawDesc = "" +
 	"\vaudit_block\x18\x06 \x01(\v2 .kavach.raft.v1.AuditBlockResultH\x00R\n" +
 	"auditBlock\x123\n" +
 	"\acluster\x18\a \x01(\v2\x17.kavach.raft.v1.ClusterH\x00R\acluster\x12-\n" +
-	"\x05empty\x18\b \x01(\v2\x15.kavach.raft.v1.EmptyH\x00R\x05emptyB\b\n" +
+	"\x05empty\x18\b \x01(\v2\x15.kavach.raft.v1.EmptyH\x00R\x05empty\x123\n" +
+	"\x05purge\x18\t \x01(\v2\x1b.kavach.raft.v1.PurgeResultH\x00R\x05purgeB\b\n" +
 	"\x06result\"\a\n" +
-	"\x05Empty\"a\n" +
+	"\x05Empty\"9\n" +
+	"\vPurgeResult\x12\x16\n" +
+	"\x06purged\x18\x01 \x01(\rR\x06purged\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"a\n" +
 	"\vAgentResult\x12+\n" +
 	"\x05agent\x18\x01 \x01(\v2\x15.kavach.raft.v1.AgentR\x05agent\x12%\n" +
 	"\x0etoken_replaced\x18\x02 \x01(\bR\rtokenReplaced\"\xa8\x01\n" +
@@ -2095,7 +2249,7 @@ func file_kavach_raft_v1_record_proto_rawDescGZIP() []byte {
 	return file_kavach_raft_v1_record_proto_rawDescData
 }
 
-var file_kavach_raft_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_kavach_raft_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_kavach_raft_v1_record_proto_goTypes = []any{
 	(*Permission)(nil),        // 0: kavach.raft.v1.Permission
 	(*ArgumentPattern)(nil),   // 1: kavach.raft.v1.ArgumentPattern
@@ -2104,39 +2258,42 @@ var file_kavach_raft_v1_record_proto_goTypes = []any{
 	(*ApiKey)(nil),            // 4: kavach.raft.v1.ApiKey
 	(*Settings)(nil),          // 5: kavach.raft.v1.Settings
 	(*Cluster)(nil),           // 6: kavach.raft.v1.Cluster
-	(*NodeRecord)(nil),        // 7: kavach.raft.v1.NodeRecord
-	(*IdempotencyRecord)(nil), // 8: kavach.raft.v1.IdempotencyRecord
-	(*AuditBlock)(nil),        // 9: kavach.raft.v1.AuditBlock
-	(*AuditEntry)(nil),        // 10: kavach.raft.v1.AuditEntry
-	(*Result)(nil),            // 11: kavach.raft.v1.Result
-	(*Empty)(nil),             // 12: kavach.raft.v1.Empty
-	(*AgentResult)(nil),       // 13: kavach.raft.v1.AgentResult
-	(*RevokeResult)(nil),      // 14: kavach.raft.v1.RevokeResult
-	(*DelegationResult)(nil),  // 15: kavach.raft.v1.DelegationResult
-	(*AuditBlockResult)(nil),  // 16: kavach.raft.v1.AuditBlockResult
+	(*Change)(nil),            // 7: kavach.raft.v1.Change
+	(*NodeRecord)(nil),        // 8: kavach.raft.v1.NodeRecord
+	(*IdempotencyRecord)(nil), // 9: kavach.raft.v1.IdempotencyRecord
+	(*AuditBlock)(nil),        // 10: kavach.raft.v1.AuditBlock
+	(*AuditEntry)(nil),        // 11: kavach.raft.v1.AuditEntry
+	(*Result)(nil),            // 12: kavach.raft.v1.Result
+	(*Empty)(nil),             // 13: kavach.raft.v1.Empty
+	(*PurgeResult)(nil),       // 14: kavach.raft.v1.PurgeResult
+	(*AgentResult)(nil),       // 15: kavach.raft.v1.AgentResult
+	(*RevokeResult)(nil),      // 16: kavach.raft.v1.RevokeResult
+	(*DelegationResult)(nil),  // 17: kavach.raft.v1.DelegationResult
+	(*AuditBlockResult)(nil),  // 18: kavach.raft.v1.AuditBlockResult
 }
 var file_kavach_raft_v1_record_proto_depIdxs = []int32{
 	1,  // 0: kavach.raft.v1.Permission.arg_patterns:type_name -> kavach.raft.v1.ArgumentPattern
 	0,  // 1: kavach.raft.v1.Agent.permissions:type_name -> kavach.raft.v1.Permission
 	0,  // 2: kavach.raft.v1.Delegation.permissions:type_name -> kavach.raft.v1.Permission
-	11, // 3: kavach.raft.v1.IdempotencyRecord.result:type_name -> kavach.raft.v1.Result
-	13, // 4: kavach.raft.v1.Result.agent:type_name -> kavach.raft.v1.AgentResult
-	14, // 5: kavach.raft.v1.Result.revoke:type_name -> kavach.raft.v1.RevokeResult
-	15, // 6: kavach.raft.v1.Result.delegation:type_name -> kavach.raft.v1.DelegationResult
+	12, // 3: kavach.raft.v1.IdempotencyRecord.result:type_name -> kavach.raft.v1.Result
+	15, // 4: kavach.raft.v1.Result.agent:type_name -> kavach.raft.v1.AgentResult
+	16, // 5: kavach.raft.v1.Result.revoke:type_name -> kavach.raft.v1.RevokeResult
+	17, // 6: kavach.raft.v1.Result.delegation:type_name -> kavach.raft.v1.DelegationResult
 	5,  // 7: kavach.raft.v1.Result.settings:type_name -> kavach.raft.v1.Settings
 	4,  // 8: kavach.raft.v1.Result.key:type_name -> kavach.raft.v1.ApiKey
-	16, // 9: kavach.raft.v1.Result.audit_block:type_name -> kavach.raft.v1.AuditBlockResult
+	18, // 9: kavach.raft.v1.Result.audit_block:type_name -> kavach.raft.v1.AuditBlockResult
 	6,  // 10: kavach.raft.v1.Result.cluster:type_name -> kavach.raft.v1.Cluster
-	12, // 11: kavach.raft.v1.Result.empty:type_name -> kavach.raft.v1.Empty
-	2,  // 12: kavach.raft.v1.AgentResult.agent:type_name -> kavach.raft.v1.Agent
-	2,  // 13: kavach.raft.v1.RevokeResult.agent:type_name -> kavach.raft.v1.Agent
-	3,  // 14: kavach.raft.v1.RevokeResult.delegation:type_name -> kavach.raft.v1.Delegation
-	3,  // 15: kavach.raft.v1.DelegationResult.delegation:type_name -> kavach.raft.v1.Delegation
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	13, // 11: kavach.raft.v1.Result.empty:type_name -> kavach.raft.v1.Empty
+	14, // 12: kavach.raft.v1.Result.purge:type_name -> kavach.raft.v1.PurgeResult
+	2,  // 13: kavach.raft.v1.AgentResult.agent:type_name -> kavach.raft.v1.Agent
+	2,  // 14: kavach.raft.v1.RevokeResult.agent:type_name -> kavach.raft.v1.Agent
+	3,  // 15: kavach.raft.v1.RevokeResult.delegation:type_name -> kavach.raft.v1.Delegation
+	3,  // 16: kavach.raft.v1.DelegationResult.delegation:type_name -> kavach.raft.v1.Delegation
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_kavach_raft_v1_record_proto_init() }
@@ -2144,7 +2301,7 @@ func file_kavach_raft_v1_record_proto_init() {
 	if File_kavach_raft_v1_record_proto != nil {
 		return
 	}
-	file_kavach_raft_v1_record_proto_msgTypes[11].OneofWrappers = []any{
+	file_kavach_raft_v1_record_proto_msgTypes[12].OneofWrappers = []any{
 		(*Result_Agent)(nil),
 		(*Result_Revoke)(nil),
 		(*Result_Delegation)(nil),
@@ -2153,6 +2310,7 @@ func file_kavach_raft_v1_record_proto_init() {
 		(*Result_AuditBlock)(nil),
 		(*Result_Cluster)(nil),
 		(*Result_Empty)(nil),
+		(*Result_Purge)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2160,7 +2318,7 @@ func file_kavach_raft_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kavach_raft_v1_record_proto_rawDesc), len(file_kavach_raft_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
