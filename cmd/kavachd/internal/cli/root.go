@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Main runs one command line and returns the process's exit code.
+func Main(ctx context.Context, args []string, env Env) int {
+	root := newRoot(env)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, errDenied):
+		return ExitDenied
+	}
+	p := explain(err)
+	p.show(env.Stderr)
+	if p.code == ExitUsage {
+		fmt.Fprintf(env.Stderr, "See: %s --help\n", cmd.CommandPath())
+	}
+	return p.code
+}
+
+const rootLong = `kavachd decides what agents may do: identity, permissions, delegation and an audit trail,
+replicated over a cluster of nodes, any of which answers.
+
+This one program is a node (server, dev) and the command line over its API (all else).
+
+Where to ask and as whom, for all commands over the API:
+  KAVACH_ADDR         addresses of nodes, separated by commas; the next is tried if one does not answer
+  KAVACH_TOKEN        the API key (kvk_...), or KAVACH_TOKEN_FILE, a file that holds it
+
+Exit codes:
+  0  done; of authorize: allowed       4  unavailable, the same command may succeed later
+  1  any other error                   5  not found
+  2  wrong usage or configuration      6  API key missing, wrong, or not allowed to do this
+  3  authorize: denied`
+
+const rootExample = `  # Try it on this machine: one node, data gone at the end
+  kavachd dev
+
+  # Then, in another shell, with the lines that dev printed
+  kavachd agent create --owner user-123 --name reader --allow 'mcp:github:*=read'
+  kavachd authorize --agent agt_... --action read --resource mcp:github:repos
+
+  # Something is wrong, and it is 3 a.m.
+  kavachd health
+  kavachd cluster status --each --addr 10.0.0.1:7400,10.0.0.2:7400,10.0.0.3:7400`
+
+func newRoot(env Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "kavachd",
+		Short:         "Authorization for agents, replicated",
+		Long:          rootLong,
+		Example:       rootExample,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.AddGroup(
+		&cobra.Group{ID: groupNode, Title: "Run a node:"},
+		&cobra.Group{ID: groupAPI, Title: "Use the API:"},
+		&cobra.Group{ID: groupHelp, Title: "Other:"},
+	)
+	root.SetHelpCommandGroupID(groupHelp)
+	root.SetCompletionCommandGroupID(groupHelp)
+	root.AddCommand(newVersion(env))
+	checkArgs(root)
+	return root
+}
+
+// Groups of the help.
+const (
+	groupNode = "node"
+	groupAPI  = "api"
+	groupHelp = "help"
+)
+
+// checkArgs makes every complaint about arguments a usage error, and every command that only has others below it refuse
+// a word that is none of them (cobra would print the help and succeed).
+func checkArgs(cmd *cobra.Command) {
+	check := cmd.Args
+	if cmd.HasSubCommands() && cmd.RunE == nil {
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		check = cobra.NoArgs
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if check == nil {
+			return nil
+		}
+		err := check(cmd, args)
+		if err == nil {
+			return nil
+		}
+		if cmd.HasSubCommands() && len(args) > 0 {
+			err = fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
+			}
+		}
+		return &usageError{err}
+	}
+	for _, sub := range cmd.Commands() {
+		checkArgs(sub)
+	}
+}
