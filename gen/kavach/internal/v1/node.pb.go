@@ -210,7 +210,11 @@ type JoinRequest struct {
 	// The node.
 	Node *v1.NodeRecord `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	// False: stays a read replica.
-	Voter         bool `protobuf:"varint,2,opt,name=voter,proto3" json:"voter,omitempty"`
+	Voter bool `protobuf:"varint,2,opt,name=voter,proto3" json:"voter,omitempty"`
+	// The cluster it means to join; it asked for it by Identify.
+	ClusterId []byte `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// What the node has applied: it gets its vote once it has caught up.
+	Applied       uint64 `protobuf:"varint,4,opt,name=applied,proto3" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,13 +263,31 @@ func (x *JoinRequest) GetVoter() bool {
 	return false
 }
 
+func (x *JoinRequest) GetClusterId() []byte {
+	if x != nil {
+		return x.ClusterId
+	}
+	return nil
+}
+
+func (x *JoinRequest) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
 // JoinResponse is the cluster that took it.
 type JoinResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The cluster.
 	ClusterId []byte `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	// The members.
-	Nodes         []*v1.NodeRecord `protobuf:"bytes,2,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Nodes []*v1.NodeRecord `protobuf:"bytes,2,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// True once the node has its vote: a joiner asks again until then.
+	Voter bool `protobuf:"varint,3,opt,name=voter,proto3" json:"voter,omitempty"`
+	// Why not.
+	Refusal       *Refusal `protobuf:"bytes,4,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -314,6 +336,222 @@ func (x *JoinResponse) GetNodes() []*v1.NodeRecord {
 	return nil
 }
 
+func (x *JoinResponse) GetVoter() bool {
+	if x != nil {
+		return x.Voter
+	}
+	return false
+}
+
+func (x *JoinResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+// TransferRequest asks for another leader.
+type TransferRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cluster.
+	ClusterId []byte `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// The voter that shall lead; empty: the best reachable one.
+	Target        string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferRequest) Reset() {
+	*x = TransferRequest{}
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferRequest) ProtoMessage() {}
+
+func (x *TransferRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
+func (*TransferRequest) Descriptor() ([]byte, []int) {
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *TransferRequest) GetClusterId() []byte {
+	if x != nil {
+		return x.ClusterId
+	}
+	return nil
+}
+
+func (x *TransferRequest) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+// TransferResponse is empty when another node leads.
+type TransferResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why not.
+	Refusal       *Refusal `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferResponse) Reset() {
+	*x = TransferResponse{}
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferResponse) ProtoMessage() {}
+
+func (x *TransferResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
+func (*TransferResponse) Descriptor() ([]byte, []int) {
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TransferResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+// RemoveRequest asks for a member's end.
+type RemoveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cluster.
+	ClusterId []byte `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// The member.
+	NodeId        string `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRequest) Reset() {
+	*x = RemoveRequest{}
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRequest) ProtoMessage() {}
+
+func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
+func (*RemoveRequest) Descriptor() ([]byte, []int) {
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RemoveRequest) GetClusterId() []byte {
+	if x != nil {
+		return x.ClusterId
+	}
+	return nil
+}
+
+func (x *RemoveRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+// RemoveResponse is empty when the member is out.
+type RemoveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why not.
+	Refusal       *Refusal `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveResponse) Reset() {
+	*x = RemoveResponse{}
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveResponse) ProtoMessage() {}
+
+func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
+func (*RemoveResponse) Descriptor() ([]byte, []int) {
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RemoveResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
 // ForwardRequest is one command.
 type ForwardRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -331,7 +569,7 @@ type ForwardRequest struct {
 
 func (x *ForwardRequest) Reset() {
 	*x = ForwardRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[4]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +581,7 @@ func (x *ForwardRequest) String() string {
 func (*ForwardRequest) ProtoMessage() {}
 
 func (x *ForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[4]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +594,7 @@ func (x *ForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardRequest.ProtoReflect.Descriptor instead.
 func (*ForwardRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ForwardRequest) GetCommand() *v1.Command {
@@ -402,7 +640,7 @@ type ForwardResponse struct {
 
 func (x *ForwardResponse) Reset() {
 	*x = ForwardResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[5]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +652,7 @@ func (x *ForwardResponse) String() string {
 func (*ForwardResponse) ProtoMessage() {}
 
 func (x *ForwardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[5]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +665,7 @@ func (x *ForwardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardResponse.ProtoReflect.Descriptor instead.
 func (*ForwardResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ForwardResponse) GetResult() *v1.Result {
@@ -470,7 +708,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[6]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +720,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[6]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +733,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Refusal) GetReason() string {
@@ -546,7 +784,7 @@ type RefusalField struct {
 
 func (x *RefusalField) Reset() {
 	*x = RefusalField{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[7]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +796,7 @@ func (x *RefusalField) String() string {
 func (*RefusalField) ProtoMessage() {}
 
 func (x *RefusalField) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[7]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +809,7 @@ func (x *RefusalField) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusalField.ProtoReflect.Descriptor instead.
 func (*RefusalField) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RefusalField) GetPath() string {
@@ -599,7 +837,7 @@ type ReadIndexRequest struct {
 
 func (x *ReadIndexRequest) Reset() {
 	*x = ReadIndexRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[8]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +849,7 @@ func (x *ReadIndexRequest) String() string {
 func (*ReadIndexRequest) ProtoMessage() {}
 
 func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[8]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +862,7 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReadIndexRequest) GetClusterId() []byte {
@@ -649,7 +887,7 @@ type ReadIndexResponse struct {
 
 func (x *ReadIndexResponse) Reset() {
 	*x = ReadIndexResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[9]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -661,7 +899,7 @@ func (x *ReadIndexResponse) String() string {
 func (*ReadIndexResponse) ProtoMessage() {}
 
 func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[9]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -674,7 +912,7 @@ func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexResponse.ProtoReflect.Descriptor instead.
 func (*ReadIndexResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReadIndexResponse) GetIndex() uint64 {
@@ -713,7 +951,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[10]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +963,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[10]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +976,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ConfirmRequest) GetClusterId() []byte {
@@ -770,14 +1008,16 @@ type ConfirmResponse struct {
 	// The round that was asked.
 	Nonce uint64 `protobuf:"varint,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	// The voter.
-	NodeId        string `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	NodeId string `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// What it has applied; a hint for transfers.
+	Applied       uint64 `protobuf:"varint,4,opt,name=applied,proto3" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConfirmResponse) Reset() {
 	*x = ConfirmResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[11]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +1029,7 @@ func (x *ConfirmResponse) String() string {
 func (*ConfirmResponse) ProtoMessage() {}
 
 func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[11]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +1042,7 @@ func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ConfirmResponse) GetTerm() uint64 {
@@ -826,6 +1066,13 @@ func (x *ConfirmResponse) GetNodeId() string {
 	return ""
 }
 
+func (x *ConfirmResponse) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
 // QueryJournalRequest asks for what is in the journal only.
 type QueryJournalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -841,7 +1088,7 @@ type QueryJournalRequest struct {
 
 func (x *QueryJournalRequest) Reset() {
 	*x = QueryJournalRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[12]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +1100,7 @@ func (x *QueryJournalRequest) String() string {
 func (*QueryJournalRequest) ProtoMessage() {}
 
 func (x *QueryJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[12]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +1113,7 @@ func (x *QueryJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryJournalRequest.ProtoReflect.Descriptor instead.
 func (*QueryJournalRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *QueryJournalRequest) GetClusterId() []byte {
@@ -907,7 +1154,7 @@ type QueryJournalResponse struct {
 
 func (x *QueryJournalResponse) Reset() {
 	*x = QueryJournalResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[13]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1166,7 @@ func (x *QueryJournalResponse) String() string {
 func (*QueryJournalResponse) ProtoMessage() {}
 
 func (x *QueryJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[13]
+	mi := &file_kavach_internal_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1179,7 @@ func (x *QueryJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryJournalResponse.ProtoReflect.Descriptor instead.
 func (*QueryJournalResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *QueryJournalResponse) GetJournalId() []byte {
@@ -986,14 +1233,31 @@ const file_kavach_internal_v1_node_proto_rawDesc = "" +
 	"apiAddress\x12%\n" +
 	"\x0eleader_address\x18\a \x01(\tR\rleaderAddress\x12%\n" +
 	"\x0egossip_address\x18\b \x01(\tR\rgossipAddress\x12\x18\n" +
-	"\aversion\x18\t \x01(\tR\aversion\"S\n" +
+	"\aversion\x18\t \x01(\tR\aversion\"\x8c\x01\n" +
 	"\vJoinRequest\x12.\n" +
 	"\x04node\x18\x01 \x01(\v2\x1a.kavach.raft.v1.NodeRecordR\x04node\x12\x14\n" +
-	"\x05voter\x18\x02 \x01(\bR\x05voter\"_\n" +
+	"\x05voter\x18\x02 \x01(\bR\x05voter\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x03 \x01(\fR\tclusterId\x12\x18\n" +
+	"\aapplied\x18\x04 \x01(\x04R\aapplied\"\xac\x01\n" +
 	"\fJoinResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x120\n" +
-	"\x05nodes\x18\x02 \x03(\v2\x1a.kavach.raft.v1.NodeRecordR\x05nodes\"\x8a\x01\n" +
+	"\x05nodes\x18\x02 \x03(\v2\x1a.kavach.raft.v1.NodeRecordR\x05nodes\x12\x14\n" +
+	"\x05voter\x18\x03 \x01(\bR\x05voter\x125\n" +
+	"\arefusal\x18\x04 \x01(\v2\x1b.kavach.internal.v1.RefusalR\arefusal\"H\n" +
+	"\x0fTransferRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x16\n" +
+	"\x06target\x18\x02 \x01(\tR\x06target\"I\n" +
+	"\x10TransferResponse\x125\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1b.kavach.internal.v1.RefusalR\arefusal\"G\n" +
+	"\rRemoveRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"G\n" +
+	"\x0eRemoveResponse\x125\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1b.kavach.internal.v1.RefusalR\arefusal\"\x8a\x01\n" +
 	"\x0eForwardRequest\x121\n" +
 	"\acommand\x18\x01 \x01(\v2\x17.kavach.raft.v1.CommandR\acommand\x12\x12\n" +
 	"\x04hops\x18\x02 \x01(\rR\x04hops\x12\x1d\n" +
@@ -1024,11 +1288,12 @@ const file_kavach_internal_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x04R\x05nonce\"T\n" +
+	"\x05nonce\x18\x03 \x01(\x04R\x05nonce\"n\n" +
 	"\x0fConfirmResponse\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\x04R\x05nonce\x12\x17\n" +
-	"\anode_id\x18\x03 \x01(\tR\x06nodeId\"`\n" +
+	"\anode_id\x18\x03 \x01(\tR\x06nodeId\x12\x18\n" +
+	"\aapplied\x18\x04 \x01(\x04R\aapplied\"`\n" +
 	"\x13QueryJournalRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x14\n" +
@@ -1039,13 +1304,15 @@ const file_kavach_internal_v1_node_proto_rawDesc = "" +
 	"journal_id\x18\x01 \x01(\fR\tjournalId\x12\x1b\n" +
 	"\tfirst_seq\x18\x02 \x01(\x04R\bfirstSeq\x124\n" +
 	"\aentries\x18\x03 \x03(\v2\x1a.kavach.raft.v1.AuditEntryR\aentries\x12\x17\n" +
-	"\anode_id\x18\x04 \x01(\tR\x06nodeId2\x96\x04\n" +
+	"\anode_id\x18\x04 \x01(\tR\x06nodeId2\xbe\x05\n" +
 	"\vNodeService\x12U\n" +
 	"\bIdentify\x12#.kavach.internal.v1.IdentifyRequest\x1a$.kavach.internal.v1.IdentifyResponse\x12I\n" +
 	"\x04Join\x12\x1f.kavach.internal.v1.JoinRequest\x1a .kavach.internal.v1.JoinResponse\x12R\n" +
 	"\aForward\x12\".kavach.internal.v1.ForwardRequest\x1a#.kavach.internal.v1.ForwardResponse\x12X\n" +
 	"\tReadIndex\x12$.kavach.internal.v1.ReadIndexRequest\x1a%.kavach.internal.v1.ReadIndexResponse\x12R\n" +
-	"\aConfirm\x12\".kavach.internal.v1.ConfirmRequest\x1a#.kavach.internal.v1.ConfirmResponse\x12c\n" +
+	"\aConfirm\x12\".kavach.internal.v1.ConfirmRequest\x1a#.kavach.internal.v1.ConfirmResponse\x12U\n" +
+	"\bTransfer\x12#.kavach.internal.v1.TransferRequest\x1a$.kavach.internal.v1.TransferResponse\x12O\n" +
+	"\x06Remove\x12!.kavach.internal.v1.RemoveRequest\x1a\".kavach.internal.v1.RemoveResponse\x12c\n" +
 	"\fQueryJournal\x12'.kavach.internal.v1.QueryJournalRequest\x1a(.kavach.internal.v1.QueryJournalResponse0\x01B\xcb\x01\n" +
 	"\x16com.kavach.internal.v1B\tNodeProtoP\x01Z<github.com/kavachd/kavachd/gen/kavach/internal/v1;internalv1\xa2\x02\x03KIX\xaa\x02\x12Kavach.Internal.V1\xca\x02\x12Kavach\\Internal\\V1\xe2\x02\x1eKavach\\Internal\\V1\\GPBMetadata\xea\x02\x14Kavach::Internal::V1b\x06proto3"
 
@@ -1061,53 +1328,64 @@ func file_kavach_internal_v1_node_proto_rawDescGZIP() []byte {
 	return file_kavach_internal_v1_node_proto_rawDescData
 }
 
-var file_kavach_internal_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_kavach_internal_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_kavach_internal_v1_node_proto_goTypes = []any{
 	(*IdentifyRequest)(nil),      // 0: kavach.internal.v1.IdentifyRequest
 	(*IdentifyResponse)(nil),     // 1: kavach.internal.v1.IdentifyResponse
 	(*JoinRequest)(nil),          // 2: kavach.internal.v1.JoinRequest
 	(*JoinResponse)(nil),         // 3: kavach.internal.v1.JoinResponse
-	(*ForwardRequest)(nil),       // 4: kavach.internal.v1.ForwardRequest
-	(*ForwardResponse)(nil),      // 5: kavach.internal.v1.ForwardResponse
-	(*Refusal)(nil),              // 6: kavach.internal.v1.Refusal
-	(*RefusalField)(nil),         // 7: kavach.internal.v1.RefusalField
-	(*ReadIndexRequest)(nil),     // 8: kavach.internal.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),    // 9: kavach.internal.v1.ReadIndexResponse
-	(*ConfirmRequest)(nil),       // 10: kavach.internal.v1.ConfirmRequest
-	(*ConfirmResponse)(nil),      // 11: kavach.internal.v1.ConfirmResponse
-	(*QueryJournalRequest)(nil),  // 12: kavach.internal.v1.QueryJournalRequest
-	(*QueryJournalResponse)(nil), // 13: kavach.internal.v1.QueryJournalResponse
-	(*v1.NodeRecord)(nil),        // 14: kavach.raft.v1.NodeRecord
-	(*v1.Command)(nil),           // 15: kavach.raft.v1.Command
-	(*v1.Result)(nil),            // 16: kavach.raft.v1.Result
-	(*v1.AuditEntry)(nil),        // 17: kavach.raft.v1.AuditEntry
+	(*TransferRequest)(nil),      // 4: kavach.internal.v1.TransferRequest
+	(*TransferResponse)(nil),     // 5: kavach.internal.v1.TransferResponse
+	(*RemoveRequest)(nil),        // 6: kavach.internal.v1.RemoveRequest
+	(*RemoveResponse)(nil),       // 7: kavach.internal.v1.RemoveResponse
+	(*ForwardRequest)(nil),       // 8: kavach.internal.v1.ForwardRequest
+	(*ForwardResponse)(nil),      // 9: kavach.internal.v1.ForwardResponse
+	(*Refusal)(nil),              // 10: kavach.internal.v1.Refusal
+	(*RefusalField)(nil),         // 11: kavach.internal.v1.RefusalField
+	(*ReadIndexRequest)(nil),     // 12: kavach.internal.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),    // 13: kavach.internal.v1.ReadIndexResponse
+	(*ConfirmRequest)(nil),       // 14: kavach.internal.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),      // 15: kavach.internal.v1.ConfirmResponse
+	(*QueryJournalRequest)(nil),  // 16: kavach.internal.v1.QueryJournalRequest
+	(*QueryJournalResponse)(nil), // 17: kavach.internal.v1.QueryJournalResponse
+	(*v1.NodeRecord)(nil),        // 18: kavach.raft.v1.NodeRecord
+	(*v1.Command)(nil),           // 19: kavach.raft.v1.Command
+	(*v1.Result)(nil),            // 20: kavach.raft.v1.Result
+	(*v1.AuditEntry)(nil),        // 21: kavach.raft.v1.AuditEntry
 }
 var file_kavach_internal_v1_node_proto_depIdxs = []int32{
-	14, // 0: kavach.internal.v1.JoinRequest.node:type_name -> kavach.raft.v1.NodeRecord
-	14, // 1: kavach.internal.v1.JoinResponse.nodes:type_name -> kavach.raft.v1.NodeRecord
-	15, // 2: kavach.internal.v1.ForwardRequest.command:type_name -> kavach.raft.v1.Command
-	16, // 3: kavach.internal.v1.ForwardResponse.result:type_name -> kavach.raft.v1.Result
-	6,  // 4: kavach.internal.v1.ForwardResponse.refusal:type_name -> kavach.internal.v1.Refusal
-	7,  // 5: kavach.internal.v1.Refusal.fields:type_name -> kavach.internal.v1.RefusalField
-	6,  // 6: kavach.internal.v1.ReadIndexResponse.refusal:type_name -> kavach.internal.v1.Refusal
-	17, // 7: kavach.internal.v1.QueryJournalResponse.entries:type_name -> kavach.raft.v1.AuditEntry
-	0,  // 8: kavach.internal.v1.NodeService.Identify:input_type -> kavach.internal.v1.IdentifyRequest
-	2,  // 9: kavach.internal.v1.NodeService.Join:input_type -> kavach.internal.v1.JoinRequest
-	4,  // 10: kavach.internal.v1.NodeService.Forward:input_type -> kavach.internal.v1.ForwardRequest
-	8,  // 11: kavach.internal.v1.NodeService.ReadIndex:input_type -> kavach.internal.v1.ReadIndexRequest
-	10, // 12: kavach.internal.v1.NodeService.Confirm:input_type -> kavach.internal.v1.ConfirmRequest
-	12, // 13: kavach.internal.v1.NodeService.QueryJournal:input_type -> kavach.internal.v1.QueryJournalRequest
-	1,  // 14: kavach.internal.v1.NodeService.Identify:output_type -> kavach.internal.v1.IdentifyResponse
-	3,  // 15: kavach.internal.v1.NodeService.Join:output_type -> kavach.internal.v1.JoinResponse
-	5,  // 16: kavach.internal.v1.NodeService.Forward:output_type -> kavach.internal.v1.ForwardResponse
-	9,  // 17: kavach.internal.v1.NodeService.ReadIndex:output_type -> kavach.internal.v1.ReadIndexResponse
-	11, // 18: kavach.internal.v1.NodeService.Confirm:output_type -> kavach.internal.v1.ConfirmResponse
-	13, // 19: kavach.internal.v1.NodeService.QueryJournal:output_type -> kavach.internal.v1.QueryJournalResponse
-	14, // [14:20] is the sub-list for method output_type
-	8,  // [8:14] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	18, // 0: kavach.internal.v1.JoinRequest.node:type_name -> kavach.raft.v1.NodeRecord
+	18, // 1: kavach.internal.v1.JoinResponse.nodes:type_name -> kavach.raft.v1.NodeRecord
+	10, // 2: kavach.internal.v1.JoinResponse.refusal:type_name -> kavach.internal.v1.Refusal
+	10, // 3: kavach.internal.v1.TransferResponse.refusal:type_name -> kavach.internal.v1.Refusal
+	10, // 4: kavach.internal.v1.RemoveResponse.refusal:type_name -> kavach.internal.v1.Refusal
+	19, // 5: kavach.internal.v1.ForwardRequest.command:type_name -> kavach.raft.v1.Command
+	20, // 6: kavach.internal.v1.ForwardResponse.result:type_name -> kavach.raft.v1.Result
+	10, // 7: kavach.internal.v1.ForwardResponse.refusal:type_name -> kavach.internal.v1.Refusal
+	11, // 8: kavach.internal.v1.Refusal.fields:type_name -> kavach.internal.v1.RefusalField
+	10, // 9: kavach.internal.v1.ReadIndexResponse.refusal:type_name -> kavach.internal.v1.Refusal
+	21, // 10: kavach.internal.v1.QueryJournalResponse.entries:type_name -> kavach.raft.v1.AuditEntry
+	0,  // 11: kavach.internal.v1.NodeService.Identify:input_type -> kavach.internal.v1.IdentifyRequest
+	2,  // 12: kavach.internal.v1.NodeService.Join:input_type -> kavach.internal.v1.JoinRequest
+	8,  // 13: kavach.internal.v1.NodeService.Forward:input_type -> kavach.internal.v1.ForwardRequest
+	12, // 14: kavach.internal.v1.NodeService.ReadIndex:input_type -> kavach.internal.v1.ReadIndexRequest
+	14, // 15: kavach.internal.v1.NodeService.Confirm:input_type -> kavach.internal.v1.ConfirmRequest
+	4,  // 16: kavach.internal.v1.NodeService.Transfer:input_type -> kavach.internal.v1.TransferRequest
+	6,  // 17: kavach.internal.v1.NodeService.Remove:input_type -> kavach.internal.v1.RemoveRequest
+	16, // 18: kavach.internal.v1.NodeService.QueryJournal:input_type -> kavach.internal.v1.QueryJournalRequest
+	1,  // 19: kavach.internal.v1.NodeService.Identify:output_type -> kavach.internal.v1.IdentifyResponse
+	3,  // 20: kavach.internal.v1.NodeService.Join:output_type -> kavach.internal.v1.JoinResponse
+	9,  // 21: kavach.internal.v1.NodeService.Forward:output_type -> kavach.internal.v1.ForwardResponse
+	13, // 22: kavach.internal.v1.NodeService.ReadIndex:output_type -> kavach.internal.v1.ReadIndexResponse
+	15, // 23: kavach.internal.v1.NodeService.Confirm:output_type -> kavach.internal.v1.ConfirmResponse
+	5,  // 24: kavach.internal.v1.NodeService.Transfer:output_type -> kavach.internal.v1.TransferResponse
+	7,  // 25: kavach.internal.v1.NodeService.Remove:output_type -> kavach.internal.v1.RemoveResponse
+	17, // 26: kavach.internal.v1.NodeService.QueryJournal:output_type -> kavach.internal.v1.QueryJournalResponse
+	19, // [19:27] is the sub-list for method output_type
+	11, // [11:19] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_kavach_internal_v1_node_proto_init() }
@@ -1121,7 +1399,7 @@ func file_kavach_internal_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kavach_internal_v1_node_proto_rawDesc), len(file_kavach_internal_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

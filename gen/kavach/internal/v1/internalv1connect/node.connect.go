@@ -43,6 +43,10 @@ const (
 	NodeServiceReadIndexProcedure = "/kavach.internal.v1.NodeService/ReadIndex"
 	// NodeServiceConfirmProcedure is the fully-qualified name of the NodeService's Confirm RPC.
 	NodeServiceConfirmProcedure = "/kavach.internal.v1.NodeService/Confirm"
+	// NodeServiceTransferProcedure is the fully-qualified name of the NodeService's Transfer RPC.
+	NodeServiceTransferProcedure = "/kavach.internal.v1.NodeService/Transfer"
+	// NodeServiceRemoveProcedure is the fully-qualified name of the NodeService's Remove RPC.
+	NodeServiceRemoveProcedure = "/kavach.internal.v1.NodeService/Remove"
 	// NodeServiceQueryJournalProcedure is the fully-qualified name of the NodeService's QueryJournal
 	// RPC.
 	NodeServiceQueryJournalProcedure = "/kavach.internal.v1.NodeService/QueryJournal"
@@ -60,6 +64,10 @@ type NodeServiceClient interface {
 	ReadIndex(context.Context, *v1.ReadIndexRequest) (*v1.ReadIndexResponse, error)
 	// Confirm asks a voter for its Raft term, read after the question arrived.
 	Confirm(context.Context, *v1.ConfirmRequest) (*v1.ConfirmResponse, error)
+	// Transfer asks the leader to hand over leadership.
+	Transfer(context.Context, *v1.TransferRequest) (*v1.TransferResponse, error)
+	// Remove asks the leader to take a node out of the Raft configuration.
+	Remove(context.Context, *v1.RemoveRequest) (*v1.RemoveResponse, error)
 	// QueryJournal asks for entries that are not yet replicated.
 	QueryJournal(context.Context, *v1.QueryJournalRequest) (*connect.ServerStreamForClient[v1.QueryJournalResponse], error)
 }
@@ -105,6 +113,18 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(nodeServiceMethods.ByName("Confirm")),
 			connect.WithClientOptions(opts...),
 		),
+		transfer: connect.NewClient[v1.TransferRequest, v1.TransferResponse](
+			httpClient,
+			baseURL+NodeServiceTransferProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("Transfer")),
+			connect.WithClientOptions(opts...),
+		),
+		remove: connect.NewClient[v1.RemoveRequest, v1.RemoveResponse](
+			httpClient,
+			baseURL+NodeServiceRemoveProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("Remove")),
+			connect.WithClientOptions(opts...),
+		),
 		queryJournal: connect.NewClient[v1.QueryJournalRequest, v1.QueryJournalResponse](
 			httpClient,
 			baseURL+NodeServiceQueryJournalProcedure,
@@ -121,6 +141,8 @@ type nodeServiceClient struct {
 	forward      *connect.Client[v1.ForwardRequest, v1.ForwardResponse]
 	readIndex    *connect.Client[v1.ReadIndexRequest, v1.ReadIndexResponse]
 	confirm      *connect.Client[v1.ConfirmRequest, v1.ConfirmResponse]
+	transfer     *connect.Client[v1.TransferRequest, v1.TransferResponse]
+	remove       *connect.Client[v1.RemoveRequest, v1.RemoveResponse]
 	queryJournal *connect.Client[v1.QueryJournalRequest, v1.QueryJournalResponse]
 }
 
@@ -169,6 +191,24 @@ func (c *nodeServiceClient) Confirm(ctx context.Context, req *v1.ConfirmRequest)
 	return nil, err
 }
 
+// Transfer calls kavach.internal.v1.NodeService.Transfer.
+func (c *nodeServiceClient) Transfer(ctx context.Context, req *v1.TransferRequest) (*v1.TransferResponse, error) {
+	response, err := c.transfer.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Remove calls kavach.internal.v1.NodeService.Remove.
+func (c *nodeServiceClient) Remove(ctx context.Context, req *v1.RemoveRequest) (*v1.RemoveResponse, error) {
+	response, err := c.remove.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // QueryJournal calls kavach.internal.v1.NodeService.QueryJournal.
 func (c *nodeServiceClient) QueryJournal(ctx context.Context, req *v1.QueryJournalRequest) (*connect.ServerStreamForClient[v1.QueryJournalResponse], error) {
 	return c.queryJournal.CallServerStream(ctx, connect.NewRequest(req))
@@ -186,6 +226,10 @@ type NodeServiceHandler interface {
 	ReadIndex(context.Context, *v1.ReadIndexRequest) (*v1.ReadIndexResponse, error)
 	// Confirm asks a voter for its Raft term, read after the question arrived.
 	Confirm(context.Context, *v1.ConfirmRequest) (*v1.ConfirmResponse, error)
+	// Transfer asks the leader to hand over leadership.
+	Transfer(context.Context, *v1.TransferRequest) (*v1.TransferResponse, error)
+	// Remove asks the leader to take a node out of the Raft configuration.
+	Remove(context.Context, *v1.RemoveRequest) (*v1.RemoveResponse, error)
 	// QueryJournal asks for entries that are not yet replicated.
 	QueryJournal(context.Context, *v1.QueryJournalRequest, *connect.ServerStream[v1.QueryJournalResponse]) error
 }
@@ -227,6 +271,18 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("Confirm")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceTransferHandler := connect.NewUnaryHandlerSimple(
+		NodeServiceTransferProcedure,
+		svc.Transfer,
+		connect.WithSchema(nodeServiceMethods.ByName("Transfer")),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeServiceRemoveHandler := connect.NewUnaryHandlerSimple(
+		NodeServiceRemoveProcedure,
+		svc.Remove,
+		connect.WithSchema(nodeServiceMethods.ByName("Remove")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeServiceQueryJournalHandler := connect.NewServerStreamHandlerSimple(
 		NodeServiceQueryJournalProcedure,
 		svc.QueryJournal,
@@ -245,6 +301,10 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 			nodeServiceReadIndexHandler.ServeHTTP(w, r)
 		case NodeServiceConfirmProcedure:
 			nodeServiceConfirmHandler.ServeHTTP(w, r)
+		case NodeServiceTransferProcedure:
+			nodeServiceTransferHandler.ServeHTTP(w, r)
+		case NodeServiceRemoveProcedure:
+			nodeServiceRemoveHandler.ServeHTTP(w, r)
 		case NodeServiceQueryJournalProcedure:
 			nodeServiceQueryJournalHandler.ServeHTTP(w, r)
 		default:
@@ -274,6 +334,14 @@ func (UnimplementedNodeServiceHandler) ReadIndex(context.Context, *v1.ReadIndexR
 
 func (UnimplementedNodeServiceHandler) Confirm(context.Context, *v1.ConfirmRequest) (*v1.ConfirmResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("kavach.internal.v1.NodeService.Confirm is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) Transfer(context.Context, *v1.TransferRequest) (*v1.TransferResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("kavach.internal.v1.NodeService.Transfer is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) Remove(context.Context, *v1.RemoveRequest) (*v1.RemoveResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("kavach.internal.v1.NodeService.Remove is not implemented"))
 }
 
 func (UnimplementedNodeServiceHandler) QueryJournal(context.Context, *v1.QueryJournalRequest, *connect.ServerStream[v1.QueryJournalResponse]) error {
