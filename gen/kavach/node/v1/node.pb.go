@@ -2,9 +2,9 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        (unknown)
-// source: kavach/internal/v1/node.proto
+// source: kavach/node/v1/node.proto
 
-package internalv1
+package nodev1
 
 import (
 	v1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
@@ -37,7 +37,7 @@ type IdentifyRequest struct {
 
 func (x *IdentifyRequest) Reset() {
 	*x = IdentifyRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[0]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -49,7 +49,7 @@ func (x *IdentifyRequest) String() string {
 func (*IdentifyRequest) ProtoMessage() {}
 
 func (x *IdentifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[0]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -62,7 +62,7 @@ func (x *IdentifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifyRequest.ProtoReflect.Descriptor instead.
 func (*IdentifyRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{0}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *IdentifyRequest) GetNodeId() string {
@@ -113,7 +113,7 @@ type IdentifyResponse struct {
 
 func (x *IdentifyResponse) Reset() {
 	*x = IdentifyResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[1]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -125,7 +125,7 @@ func (x *IdentifyResponse) String() string {
 func (*IdentifyResponse) ProtoMessage() {}
 
 func (x *IdentifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[1]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -138,7 +138,7 @@ func (x *IdentifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentifyResponse.ProtoReflect.Descriptor instead.
 func (*IdentifyResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{1}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *IdentifyResponse) GetNodeId() string {
@@ -221,7 +221,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[2]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -233,7 +233,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[2]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -246,7 +246,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *JoinRequest) GetNode() *v1.NodeRecord {
@@ -294,7 +294,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[3]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +306,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[3]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +319,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *JoinResponse) GetClusterId() []byte {
@@ -363,7 +363,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[4]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +375,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[4]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +388,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TransferRequest) GetClusterId() []byte {
@@ -416,7 +416,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[5]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +428,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[5]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +441,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TransferResponse) GetRefusal() *Refusal {
@@ -464,7 +464,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[6]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +476,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[6]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +489,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RemoveRequest) GetClusterId() []byte {
@@ -517,7 +517,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[7]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +529,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[7]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +542,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RemoveResponse) GetRefusal() *Refusal {
@@ -569,7 +569,7 @@ type ForwardRequest struct {
 
 func (x *ForwardRequest) Reset() {
 	*x = ForwardRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[8]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +581,7 @@ func (x *ForwardRequest) String() string {
 func (*ForwardRequest) ProtoMessage() {}
 
 func (x *ForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[8]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +594,7 @@ func (x *ForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardRequest.ProtoReflect.Descriptor instead.
 func (*ForwardRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ForwardRequest) GetCommand() *v1.Command {
@@ -640,7 +640,7 @@ type ForwardResponse struct {
 
 func (x *ForwardResponse) Reset() {
 	*x = ForwardResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[9]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +652,7 @@ func (x *ForwardResponse) String() string {
 func (*ForwardResponse) ProtoMessage() {}
 
 func (x *ForwardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[9]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +665,7 @@ func (x *ForwardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardResponse.ProtoReflect.Descriptor instead.
 func (*ForwardResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ForwardResponse) GetResult() *v1.Result {
@@ -708,7 +708,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[10]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +720,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[10]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +733,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Refusal) GetReason() string {
@@ -784,7 +784,7 @@ type RefusalField struct {
 
 func (x *RefusalField) Reset() {
 	*x = RefusalField{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[11]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +796,7 @@ func (x *RefusalField) String() string {
 func (*RefusalField) ProtoMessage() {}
 
 func (x *RefusalField) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[11]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +809,7 @@ func (x *RefusalField) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusalField.ProtoReflect.Descriptor instead.
 func (*RefusalField) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RefusalField) GetPath() string {
@@ -837,7 +837,7 @@ type ReadIndexRequest struct {
 
 func (x *ReadIndexRequest) Reset() {
 	*x = ReadIndexRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[12]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +849,7 @@ func (x *ReadIndexRequest) String() string {
 func (*ReadIndexRequest) ProtoMessage() {}
 
 func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[12]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +862,7 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReadIndexRequest) GetClusterId() []byte {
@@ -887,7 +887,7 @@ type ReadIndexResponse struct {
 
 func (x *ReadIndexResponse) Reset() {
 	*x = ReadIndexResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[13]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +899,7 @@ func (x *ReadIndexResponse) String() string {
 func (*ReadIndexResponse) ProtoMessage() {}
 
 func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[13]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +912,7 @@ func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexResponse.ProtoReflect.Descriptor instead.
 func (*ReadIndexResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReadIndexResponse) GetIndex() uint64 {
@@ -951,7 +951,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[14]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +963,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[14]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +976,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ConfirmRequest) GetClusterId() []byte {
@@ -1017,7 +1017,7 @@ type ConfirmResponse struct {
 
 func (x *ConfirmResponse) Reset() {
 	*x = ConfirmResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[15]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1029,7 @@ func (x *ConfirmResponse) String() string {
 func (*ConfirmResponse) ProtoMessage() {}
 
 func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[15]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1042,7 @@ func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ConfirmResponse) GetTerm() uint64 {
@@ -1088,7 +1088,7 @@ type QueryJournalRequest struct {
 
 func (x *QueryJournalRequest) Reset() {
 	*x = QueryJournalRequest{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[16]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1100,7 @@ func (x *QueryJournalRequest) String() string {
 func (*QueryJournalRequest) ProtoMessage() {}
 
 func (x *QueryJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[16]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1113,7 @@ func (x *QueryJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryJournalRequest.ProtoReflect.Descriptor instead.
 func (*QueryJournalRequest) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *QueryJournalRequest) GetClusterId() []byte {
@@ -1154,7 +1154,7 @@ type QueryJournalResponse struct {
 
 func (x *QueryJournalResponse) Reset() {
 	*x = QueryJournalResponse{}
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[17]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1166,7 @@ func (x *QueryJournalResponse) String() string {
 func (*QueryJournalResponse) ProtoMessage() {}
 
 func (x *QueryJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_internal_v1_node_proto_msgTypes[17]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1179,7 @@ func (x *QueryJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryJournalResponse.ProtoReflect.Descriptor instead.
 func (*QueryJournalResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_internal_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *QueryJournalResponse) GetJournalId() []byte {
@@ -1210,11 +1210,11 @@ func (x *QueryJournalResponse) GetNodeId() string {
 	return ""
 }
 
-var File_kavach_internal_v1_node_proto protoreflect.FileDescriptor
+var File_kavach_node_v1_node_proto protoreflect.FileDescriptor
 
-const file_kavach_internal_v1_node_proto_rawDesc = "" +
+const file_kavach_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x1dkavach/internal/v1/node.proto\x12\x12kavach.internal.v1\x1a\x1ckavach/raft/v1/command.proto\x1a\x1bkavach/raft/v1/record.proto\"h\n" +
+	"\x19kavach/node/v1/node.proto\x12\x0ekavach.node.v1\x1a\x1ckavach/raft/v1/command.proto\x1a\x1bkavach/raft/v1/record.proto\"h\n" +
 	"\x0fIdentifyRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -1239,39 +1239,39 @@ const file_kavach_internal_v1_node_proto_rawDesc = "" +
 	"\x05voter\x18\x02 \x01(\bR\x05voter\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x03 \x01(\fR\tclusterId\x12\x18\n" +
-	"\aapplied\x18\x04 \x01(\x04R\aapplied\"\xac\x01\n" +
+	"\aapplied\x18\x04 \x01(\x04R\aapplied\"\xa8\x01\n" +
 	"\fJoinResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x120\n" +
 	"\x05nodes\x18\x02 \x03(\v2\x1a.kavach.raft.v1.NodeRecordR\x05nodes\x12\x14\n" +
-	"\x05voter\x18\x03 \x01(\bR\x05voter\x125\n" +
-	"\arefusal\x18\x04 \x01(\v2\x1b.kavach.internal.v1.RefusalR\arefusal\"H\n" +
+	"\x05voter\x18\x03 \x01(\bR\x05voter\x121\n" +
+	"\arefusal\x18\x04 \x01(\v2\x17.kavach.node.v1.RefusalR\arefusal\"H\n" +
 	"\x0fTransferRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x16\n" +
-	"\x06target\x18\x02 \x01(\tR\x06target\"I\n" +
-	"\x10TransferResponse\x125\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1b.kavach.internal.v1.RefusalR\arefusal\"G\n" +
+	"\x06target\x18\x02 \x01(\tR\x06target\"E\n" +
+	"\x10TransferResponse\x121\n" +
+	"\arefusal\x18\x01 \x01(\v2\x17.kavach.node.v1.RefusalR\arefusal\"G\n" +
 	"\rRemoveRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x17\n" +
-	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"G\n" +
-	"\x0eRemoveResponse\x125\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1b.kavach.internal.v1.RefusalR\arefusal\"\x8a\x01\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"C\n" +
+	"\x0eRemoveResponse\x121\n" +
+	"\arefusal\x18\x01 \x01(\v2\x17.kavach.node.v1.RefusalR\arefusal\"\x8a\x01\n" +
 	"\x0eForwardRequest\x121\n" +
 	"\acommand\x18\x01 \x01(\v2\x17.kavach.raft.v1.CommandR\acommand\x12\x12\n" +
 	"\x04hops\x18\x02 \x01(\rR\x04hops\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x03 \x01(\fR\tclusterId\x12\x12\n" +
-	"\x04bulk\x18\x04 \x01(\bR\x04bulk\"\x94\x01\n" +
+	"\x04bulk\x18\x04 \x01(\bR\x04bulk\"\x90\x01\n" +
 	"\x0fForwardResponse\x12.\n" +
 	"\x06result\x18\x01 \x01(\v2\x16.kavach.raft.v1.ResultR\x06result\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\x125\n" +
-	"\arefusal\x18\x03 \x01(\v2\x1b.kavach.internal.v1.RefusalR\arefusal\"\xba\x01\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x121\n" +
+	"\arefusal\x18\x03 \x01(\v2\x17.kavach.node.v1.RefusalR\arefusal\"\xb6\x01\n" +
 	"\aRefusal\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\x128\n" +
-	"\x06fields\x18\x03 \x03(\v2 .kavach.internal.v1.RefusalFieldR\x06fields\x12%\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x124\n" +
+	"\x06fields\x18\x03 \x03(\v2\x1c.kavach.node.v1.RefusalFieldR\x06fields\x12%\n" +
 	"\x0eleader_address\x18\x04 \x01(\tR\rleaderAddress\x12\x1c\n" +
 	"\tretryable\x18\x05 \x01(\bR\tretryable\"<\n" +
 	"\fRefusalField\x12\x12\n" +
@@ -1279,11 +1279,11 @@ const file_kavach_internal_v1_node_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"1\n" +
 	"\x10ReadIndexRequest\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\fR\tclusterId\"t\n" +
+	"cluster_id\x18\x01 \x01(\fR\tclusterId\"p\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term\x125\n" +
-	"\arefusal\x18\x03 \x01(\v2\x1b.kavach.internal.v1.RefusalR\arefusal\"Y\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x121\n" +
+	"\arefusal\x18\x03 \x01(\v2\x17.kavach.node.v1.RefusalR\arefusal\"Y\n" +
 	"\x0eConfirmRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x12\n" +
@@ -1304,83 +1304,83 @@ const file_kavach_internal_v1_node_proto_rawDesc = "" +
 	"journal_id\x18\x01 \x01(\fR\tjournalId\x12\x1b\n" +
 	"\tfirst_seq\x18\x02 \x01(\x04R\bfirstSeq\x124\n" +
 	"\aentries\x18\x03 \x03(\v2\x1a.kavach.raft.v1.AuditEntryR\aentries\x12\x17\n" +
-	"\anode_id\x18\x04 \x01(\tR\x06nodeId2\xbe\x05\n" +
-	"\vNodeService\x12U\n" +
-	"\bIdentify\x12#.kavach.internal.v1.IdentifyRequest\x1a$.kavach.internal.v1.IdentifyResponse\x12I\n" +
-	"\x04Join\x12\x1f.kavach.internal.v1.JoinRequest\x1a .kavach.internal.v1.JoinResponse\x12R\n" +
-	"\aForward\x12\".kavach.internal.v1.ForwardRequest\x1a#.kavach.internal.v1.ForwardResponse\x12X\n" +
-	"\tReadIndex\x12$.kavach.internal.v1.ReadIndexRequest\x1a%.kavach.internal.v1.ReadIndexResponse\x12R\n" +
-	"\aConfirm\x12\".kavach.internal.v1.ConfirmRequest\x1a#.kavach.internal.v1.ConfirmResponse\x12U\n" +
-	"\bTransfer\x12#.kavach.internal.v1.TransferRequest\x1a$.kavach.internal.v1.TransferResponse\x12O\n" +
-	"\x06Remove\x12!.kavach.internal.v1.RemoveRequest\x1a\".kavach.internal.v1.RemoveResponse\x12c\n" +
-	"\fQueryJournal\x12'.kavach.internal.v1.QueryJournalRequest\x1a(.kavach.internal.v1.QueryJournalResponse0\x01B\xcb\x01\n" +
-	"\x16com.kavach.internal.v1B\tNodeProtoP\x01Z<github.com/kavachd/kavachd/gen/kavach/internal/v1;internalv1\xa2\x02\x03KIX\xaa\x02\x12Kavach.Internal.V1\xca\x02\x12Kavach\\Internal\\V1\xe2\x02\x1eKavach\\Internal\\V1\\GPBMetadata\xea\x02\x14Kavach::Internal::V1b\x06proto3"
+	"\anode_id\x18\x04 \x01(\tR\x06nodeId2\xfe\x04\n" +
+	"\vNodeService\x12M\n" +
+	"\bIdentify\x12\x1f.kavach.node.v1.IdentifyRequest\x1a .kavach.node.v1.IdentifyResponse\x12A\n" +
+	"\x04Join\x12\x1b.kavach.node.v1.JoinRequest\x1a\x1c.kavach.node.v1.JoinResponse\x12J\n" +
+	"\aForward\x12\x1e.kavach.node.v1.ForwardRequest\x1a\x1f.kavach.node.v1.ForwardResponse\x12P\n" +
+	"\tReadIndex\x12 .kavach.node.v1.ReadIndexRequest\x1a!.kavach.node.v1.ReadIndexResponse\x12J\n" +
+	"\aConfirm\x12\x1e.kavach.node.v1.ConfirmRequest\x1a\x1f.kavach.node.v1.ConfirmResponse\x12M\n" +
+	"\bTransfer\x12\x1f.kavach.node.v1.TransferRequest\x1a .kavach.node.v1.TransferResponse\x12G\n" +
+	"\x06Remove\x12\x1d.kavach.node.v1.RemoveRequest\x1a\x1e.kavach.node.v1.RemoveResponse\x12[\n" +
+	"\fQueryJournal\x12#.kavach.node.v1.QueryJournalRequest\x1a$.kavach.node.v1.QueryJournalResponse0\x01B\xaf\x01\n" +
+	"\x12com.kavach.node.v1B\tNodeProtoP\x01Z4github.com/kavachd/kavachd/gen/kavach/node/v1;nodev1\xa2\x02\x03KNX\xaa\x02\x0eKavach.Node.V1\xca\x02\x0eKavach\\Node\\V1\xe2\x02\x1aKavach\\Node\\V1\\GPBMetadata\xea\x02\x10Kavach::Node::V1b\x06proto3"
 
 var (
-	file_kavach_internal_v1_node_proto_rawDescOnce sync.Once
-	file_kavach_internal_v1_node_proto_rawDescData []byte
+	file_kavach_node_v1_node_proto_rawDescOnce sync.Once
+	file_kavach_node_v1_node_proto_rawDescData []byte
 )
 
-func file_kavach_internal_v1_node_proto_rawDescGZIP() []byte {
-	file_kavach_internal_v1_node_proto_rawDescOnce.Do(func() {
-		file_kavach_internal_v1_node_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_kavach_internal_v1_node_proto_rawDesc), len(file_kavach_internal_v1_node_proto_rawDesc)))
+func file_kavach_node_v1_node_proto_rawDescGZIP() []byte {
+	file_kavach_node_v1_node_proto_rawDescOnce.Do(func() {
+		file_kavach_node_v1_node_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_kavach_node_v1_node_proto_rawDesc), len(file_kavach_node_v1_node_proto_rawDesc)))
 	})
-	return file_kavach_internal_v1_node_proto_rawDescData
+	return file_kavach_node_v1_node_proto_rawDescData
 }
 
-var file_kavach_internal_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
-var file_kavach_internal_v1_node_proto_goTypes = []any{
-	(*IdentifyRequest)(nil),      // 0: kavach.internal.v1.IdentifyRequest
-	(*IdentifyResponse)(nil),     // 1: kavach.internal.v1.IdentifyResponse
-	(*JoinRequest)(nil),          // 2: kavach.internal.v1.JoinRequest
-	(*JoinResponse)(nil),         // 3: kavach.internal.v1.JoinResponse
-	(*TransferRequest)(nil),      // 4: kavach.internal.v1.TransferRequest
-	(*TransferResponse)(nil),     // 5: kavach.internal.v1.TransferResponse
-	(*RemoveRequest)(nil),        // 6: kavach.internal.v1.RemoveRequest
-	(*RemoveResponse)(nil),       // 7: kavach.internal.v1.RemoveResponse
-	(*ForwardRequest)(nil),       // 8: kavach.internal.v1.ForwardRequest
-	(*ForwardResponse)(nil),      // 9: kavach.internal.v1.ForwardResponse
-	(*Refusal)(nil),              // 10: kavach.internal.v1.Refusal
-	(*RefusalField)(nil),         // 11: kavach.internal.v1.RefusalField
-	(*ReadIndexRequest)(nil),     // 12: kavach.internal.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),    // 13: kavach.internal.v1.ReadIndexResponse
-	(*ConfirmRequest)(nil),       // 14: kavach.internal.v1.ConfirmRequest
-	(*ConfirmResponse)(nil),      // 15: kavach.internal.v1.ConfirmResponse
-	(*QueryJournalRequest)(nil),  // 16: kavach.internal.v1.QueryJournalRequest
-	(*QueryJournalResponse)(nil), // 17: kavach.internal.v1.QueryJournalResponse
+var file_kavach_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_kavach_node_v1_node_proto_goTypes = []any{
+	(*IdentifyRequest)(nil),      // 0: kavach.node.v1.IdentifyRequest
+	(*IdentifyResponse)(nil),     // 1: kavach.node.v1.IdentifyResponse
+	(*JoinRequest)(nil),          // 2: kavach.node.v1.JoinRequest
+	(*JoinResponse)(nil),         // 3: kavach.node.v1.JoinResponse
+	(*TransferRequest)(nil),      // 4: kavach.node.v1.TransferRequest
+	(*TransferResponse)(nil),     // 5: kavach.node.v1.TransferResponse
+	(*RemoveRequest)(nil),        // 6: kavach.node.v1.RemoveRequest
+	(*RemoveResponse)(nil),       // 7: kavach.node.v1.RemoveResponse
+	(*ForwardRequest)(nil),       // 8: kavach.node.v1.ForwardRequest
+	(*ForwardResponse)(nil),      // 9: kavach.node.v1.ForwardResponse
+	(*Refusal)(nil),              // 10: kavach.node.v1.Refusal
+	(*RefusalField)(nil),         // 11: kavach.node.v1.RefusalField
+	(*ReadIndexRequest)(nil),     // 12: kavach.node.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),    // 13: kavach.node.v1.ReadIndexResponse
+	(*ConfirmRequest)(nil),       // 14: kavach.node.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),      // 15: kavach.node.v1.ConfirmResponse
+	(*QueryJournalRequest)(nil),  // 16: kavach.node.v1.QueryJournalRequest
+	(*QueryJournalResponse)(nil), // 17: kavach.node.v1.QueryJournalResponse
 	(*v1.NodeRecord)(nil),        // 18: kavach.raft.v1.NodeRecord
 	(*v1.Command)(nil),           // 19: kavach.raft.v1.Command
 	(*v1.Result)(nil),            // 20: kavach.raft.v1.Result
 	(*v1.AuditEntry)(nil),        // 21: kavach.raft.v1.AuditEntry
 }
-var file_kavach_internal_v1_node_proto_depIdxs = []int32{
-	18, // 0: kavach.internal.v1.JoinRequest.node:type_name -> kavach.raft.v1.NodeRecord
-	18, // 1: kavach.internal.v1.JoinResponse.nodes:type_name -> kavach.raft.v1.NodeRecord
-	10, // 2: kavach.internal.v1.JoinResponse.refusal:type_name -> kavach.internal.v1.Refusal
-	10, // 3: kavach.internal.v1.TransferResponse.refusal:type_name -> kavach.internal.v1.Refusal
-	10, // 4: kavach.internal.v1.RemoveResponse.refusal:type_name -> kavach.internal.v1.Refusal
-	19, // 5: kavach.internal.v1.ForwardRequest.command:type_name -> kavach.raft.v1.Command
-	20, // 6: kavach.internal.v1.ForwardResponse.result:type_name -> kavach.raft.v1.Result
-	10, // 7: kavach.internal.v1.ForwardResponse.refusal:type_name -> kavach.internal.v1.Refusal
-	11, // 8: kavach.internal.v1.Refusal.fields:type_name -> kavach.internal.v1.RefusalField
-	10, // 9: kavach.internal.v1.ReadIndexResponse.refusal:type_name -> kavach.internal.v1.Refusal
-	21, // 10: kavach.internal.v1.QueryJournalResponse.entries:type_name -> kavach.raft.v1.AuditEntry
-	0,  // 11: kavach.internal.v1.NodeService.Identify:input_type -> kavach.internal.v1.IdentifyRequest
-	2,  // 12: kavach.internal.v1.NodeService.Join:input_type -> kavach.internal.v1.JoinRequest
-	8,  // 13: kavach.internal.v1.NodeService.Forward:input_type -> kavach.internal.v1.ForwardRequest
-	12, // 14: kavach.internal.v1.NodeService.ReadIndex:input_type -> kavach.internal.v1.ReadIndexRequest
-	14, // 15: kavach.internal.v1.NodeService.Confirm:input_type -> kavach.internal.v1.ConfirmRequest
-	4,  // 16: kavach.internal.v1.NodeService.Transfer:input_type -> kavach.internal.v1.TransferRequest
-	6,  // 17: kavach.internal.v1.NodeService.Remove:input_type -> kavach.internal.v1.RemoveRequest
-	16, // 18: kavach.internal.v1.NodeService.QueryJournal:input_type -> kavach.internal.v1.QueryJournalRequest
-	1,  // 19: kavach.internal.v1.NodeService.Identify:output_type -> kavach.internal.v1.IdentifyResponse
-	3,  // 20: kavach.internal.v1.NodeService.Join:output_type -> kavach.internal.v1.JoinResponse
-	9,  // 21: kavach.internal.v1.NodeService.Forward:output_type -> kavach.internal.v1.ForwardResponse
-	13, // 22: kavach.internal.v1.NodeService.ReadIndex:output_type -> kavach.internal.v1.ReadIndexResponse
-	15, // 23: kavach.internal.v1.NodeService.Confirm:output_type -> kavach.internal.v1.ConfirmResponse
-	5,  // 24: kavach.internal.v1.NodeService.Transfer:output_type -> kavach.internal.v1.TransferResponse
-	7,  // 25: kavach.internal.v1.NodeService.Remove:output_type -> kavach.internal.v1.RemoveResponse
-	17, // 26: kavach.internal.v1.NodeService.QueryJournal:output_type -> kavach.internal.v1.QueryJournalResponse
+var file_kavach_node_v1_node_proto_depIdxs = []int32{
+	18, // 0: kavach.node.v1.JoinRequest.node:type_name -> kavach.raft.v1.NodeRecord
+	18, // 1: kavach.node.v1.JoinResponse.nodes:type_name -> kavach.raft.v1.NodeRecord
+	10, // 2: kavach.node.v1.JoinResponse.refusal:type_name -> kavach.node.v1.Refusal
+	10, // 3: kavach.node.v1.TransferResponse.refusal:type_name -> kavach.node.v1.Refusal
+	10, // 4: kavach.node.v1.RemoveResponse.refusal:type_name -> kavach.node.v1.Refusal
+	19, // 5: kavach.node.v1.ForwardRequest.command:type_name -> kavach.raft.v1.Command
+	20, // 6: kavach.node.v1.ForwardResponse.result:type_name -> kavach.raft.v1.Result
+	10, // 7: kavach.node.v1.ForwardResponse.refusal:type_name -> kavach.node.v1.Refusal
+	11, // 8: kavach.node.v1.Refusal.fields:type_name -> kavach.node.v1.RefusalField
+	10, // 9: kavach.node.v1.ReadIndexResponse.refusal:type_name -> kavach.node.v1.Refusal
+	21, // 10: kavach.node.v1.QueryJournalResponse.entries:type_name -> kavach.raft.v1.AuditEntry
+	0,  // 11: kavach.node.v1.NodeService.Identify:input_type -> kavach.node.v1.IdentifyRequest
+	2,  // 12: kavach.node.v1.NodeService.Join:input_type -> kavach.node.v1.JoinRequest
+	8,  // 13: kavach.node.v1.NodeService.Forward:input_type -> kavach.node.v1.ForwardRequest
+	12, // 14: kavach.node.v1.NodeService.ReadIndex:input_type -> kavach.node.v1.ReadIndexRequest
+	14, // 15: kavach.node.v1.NodeService.Confirm:input_type -> kavach.node.v1.ConfirmRequest
+	4,  // 16: kavach.node.v1.NodeService.Transfer:input_type -> kavach.node.v1.TransferRequest
+	6,  // 17: kavach.node.v1.NodeService.Remove:input_type -> kavach.node.v1.RemoveRequest
+	16, // 18: kavach.node.v1.NodeService.QueryJournal:input_type -> kavach.node.v1.QueryJournalRequest
+	1,  // 19: kavach.node.v1.NodeService.Identify:output_type -> kavach.node.v1.IdentifyResponse
+	3,  // 20: kavach.node.v1.NodeService.Join:output_type -> kavach.node.v1.JoinResponse
+	9,  // 21: kavach.node.v1.NodeService.Forward:output_type -> kavach.node.v1.ForwardResponse
+	13, // 22: kavach.node.v1.NodeService.ReadIndex:output_type -> kavach.node.v1.ReadIndexResponse
+	15, // 23: kavach.node.v1.NodeService.Confirm:output_type -> kavach.node.v1.ConfirmResponse
+	5,  // 24: kavach.node.v1.NodeService.Transfer:output_type -> kavach.node.v1.TransferResponse
+	7,  // 25: kavach.node.v1.NodeService.Remove:output_type -> kavach.node.v1.RemoveResponse
+	17, // 26: kavach.node.v1.NodeService.QueryJournal:output_type -> kavach.node.v1.QueryJournalResponse
 	19, // [19:27] is the sub-list for method output_type
 	11, // [11:19] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
@@ -1388,26 +1388,26 @@ var file_kavach_internal_v1_node_proto_depIdxs = []int32{
 	0,  // [0:11] is the sub-list for field type_name
 }
 
-func init() { file_kavach_internal_v1_node_proto_init() }
-func file_kavach_internal_v1_node_proto_init() {
-	if File_kavach_internal_v1_node_proto != nil {
+func init() { file_kavach_node_v1_node_proto_init() }
+func file_kavach_node_v1_node_proto_init() {
+	if File_kavach_node_v1_node_proto != nil {
 		return
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kavach_internal_v1_node_proto_rawDesc), len(file_kavach_internal_v1_node_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kavach_node_v1_node_proto_rawDesc), len(file_kavach_node_v1_node_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
-		GoTypes:           file_kavach_internal_v1_node_proto_goTypes,
-		DependencyIndexes: file_kavach_internal_v1_node_proto_depIdxs,
-		MessageInfos:      file_kavach_internal_v1_node_proto_msgTypes,
+		GoTypes:           file_kavach_node_v1_node_proto_goTypes,
+		DependencyIndexes: file_kavach_node_v1_node_proto_depIdxs,
+		MessageInfos:      file_kavach_node_v1_node_proto_msgTypes,
 	}.Build()
-	File_kavach_internal_v1_node_proto = out.File
-	file_kavach_internal_v1_node_proto_goTypes = nil
-	file_kavach_internal_v1_node_proto_depIdxs = nil
+	File_kavach_node_v1_node_proto = out.File
+	file_kavach_node_v1_node_proto_goTypes = nil
+	file_kavach_node_v1_node_proto_depIdxs = nil
 }
