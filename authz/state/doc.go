@@ -1,0 +1,2 @@
+// Package state holds the decision state: what decisions are read from, in memory, on every node (DESIGN 3).
+package state
