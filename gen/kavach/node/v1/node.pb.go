@@ -1073,15 +1073,23 @@ func (x *ConfirmResponse) GetApplied() uint64 {
 	return 0
 }
 
-// QueryJournalRequest asks for what is in the journal only.
+// QueryJournalRequest asks for the entries of a node's journals that it doesn't know to be replicated.
 type QueryJournalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The cluster.
 	ClusterId []byte `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	// Not before; Unix nanoseconds, 0: any.
-	Since int64 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`
-	// Not after; Unix nanoseconds, 0: any.
-	Until         int64 `protobuf:"varint,3,opt,name=until,proto3" json:"until,omitempty"`
+	// What an entry must meet.
+	Filter *JournalFilter `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// The order of the answer: by time and id, newest first unless this is set.
+	OldestFirst bool `protobuf:"varint,3,opt,name=oldest_first,json=oldestFirst,proto3" json:"oldest_first,omitempty"`
+	// At most so many.
+	Limit uint32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only entries behind this time and id, Unix nanoseconds; 0: from the beginning.
+	AfterTime int64 `protobuf:"varint,5,opt,name=after_time,json=afterTime,proto3" json:"after_time,omitempty"`
+	// The id that belongs to after_time.
+	AfterId []byte `protobuf:"bytes,6,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"`
+	// One entry only, by its id; empty: not.
+	Id            []byte `protobuf:"bytes,7,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1123,38 +1131,184 @@ func (x *QueryJournalRequest) GetClusterId() []byte {
 	return nil
 }
 
-func (x *QueryJournalRequest) GetSince() int64 {
+func (x *QueryJournalRequest) GetFilter() *JournalFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *QueryJournalRequest) GetOldestFirst() bool {
+	if x != nil {
+		return x.OldestFirst
+	}
+	return false
+}
+
+func (x *QueryJournalRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *QueryJournalRequest) GetAfterTime() int64 {
+	if x != nil {
+		return x.AfterTime
+	}
+	return 0
+}
+
+func (x *QueryJournalRequest) GetAfterId() []byte {
+	if x != nil {
+		return x.AfterId
+	}
+	return nil
+}
+
+func (x *QueryJournalRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+// JournalFilter is met by entries that meet everything that is given.
+type JournalFilter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// The owner.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The tenant.
+	Tenant string `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// kavach.v1.AuditResult; 0: any.
+	Result uint32 `protobuf:"varint,4,opt,name=result,proto3" json:"result,omitempty"`
+	// One of them; none: any.
+	Actions []string `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`
+	// As a permission's resource.
+	ResourcePattern string `protobuf:"bytes,6,opt,name=resource_pattern,json=resourcePattern,proto3" json:"resource_pattern,omitempty"`
+	// Not before; Unix nanoseconds, 0: any.
+	Since int64 `protobuf:"varint,7,opt,name=since,proto3" json:"since,omitempty"`
+	// Not after; Unix nanoseconds, 0: any.
+	Until int64 `protobuf:"varint,8,opt,name=until,proto3" json:"until,omitempty"`
+	// kavach.v1.AuditKind; 0: any.
+	Kind          uint32 `protobuf:"varint,9,opt,name=kind,proto3" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalFilter) Reset() {
+	*x = JournalFilter{}
+	mi := &file_kavach_node_v1_node_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalFilter) ProtoMessage() {}
+
+func (x *JournalFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_kavach_node_v1_node_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalFilter.ProtoReflect.Descriptor instead.
+func (*JournalFilter) Descriptor() ([]byte, []int) {
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *JournalFilter) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *JournalFilter) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *JournalFilter) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *JournalFilter) GetResult() uint32 {
+	if x != nil {
+		return x.Result
+	}
+	return 0
+}
+
+func (x *JournalFilter) GetActions() []string {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *JournalFilter) GetResourcePattern() string {
+	if x != nil {
+		return x.ResourcePattern
+	}
+	return ""
+}
+
+func (x *JournalFilter) GetSince() int64 {
 	if x != nil {
 		return x.Since
 	}
 	return 0
 }
 
-func (x *QueryJournalRequest) GetUntil() int64 {
+func (x *JournalFilter) GetUntil() int64 {
 	if x != nil {
 		return x.Until
 	}
 	return 0
 }
 
-// QueryJournalResponse is a piece of the journal.
+func (x *JournalFilter) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+// QueryJournalResponse is a piece of the answer. Entries are in the order that was asked for.
 type QueryJournalResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The journal.
-	JournalId []byte `protobuf:"bytes,1,opt,name=journal_id,json=journalId,proto3" json:"journal_id,omitempty"`
-	// The first entry's number in this piece.
-	FirstSeq uint64 `protobuf:"varint,2,opt,name=first_seq,json=firstSeq,proto3" json:"first_seq,omitempty"`
+	// The node; in the first piece.
+	NodeId string `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Which numbers of which journals the answer covers; in the first piece.
+	Ranges []*JournalRange `protobuf:"bytes,2,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	// The entries.
-	Entries []*v1.AuditEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
-	// The node.
-	NodeId        string `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Entries []*JournalEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// More entries match behind the last one; in the last piece.
+	Truncated     bool `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QueryJournalResponse) Reset() {
 	*x = QueryJournalResponse{}
-	mi := &file_kavach_node_v1_node_proto_msgTypes[17]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1320,7 @@ func (x *QueryJournalResponse) String() string {
 func (*QueryJournalResponse) ProtoMessage() {}
 
 func (x *QueryJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kavach_node_v1_node_proto_msgTypes[17]
+	mi := &file_kavach_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,28 +1333,7 @@ func (x *QueryJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryJournalResponse.ProtoReflect.Descriptor instead.
 func (*QueryJournalResponse) Descriptor() ([]byte, []int) {
-	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{17}
-}
-
-func (x *QueryJournalResponse) GetJournalId() []byte {
-	if x != nil {
-		return x.JournalId
-	}
-	return nil
-}
-
-func (x *QueryJournalResponse) GetFirstSeq() uint64 {
-	if x != nil {
-		return x.FirstSeq
-	}
-	return 0
-}
-
-func (x *QueryJournalResponse) GetEntries() []*v1.AuditEntry {
-	if x != nil {
-		return x.Entries
-	}
-	return nil
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *QueryJournalResponse) GetNodeId() string {
@@ -1208,6 +1341,155 @@ func (x *QueryJournalResponse) GetNodeId() string {
 		return x.NodeId
 	}
 	return ""
+}
+
+func (x *QueryJournalResponse) GetRanges() []*JournalRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *QueryJournalResponse) GetEntries() []*JournalEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *QueryJournalResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+// JournalRange is the numbers of a journal from, up to but without, next.
+type JournalRange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The journal.
+	JournalId []byte `protobuf:"bytes,1,opt,name=journal_id,json=journalId,proto3" json:"journal_id,omitempty"`
+	// The first number.
+	From uint64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	// The number after the last.
+	Next          uint64 `protobuf:"varint,3,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalRange) Reset() {
+	*x = JournalRange{}
+	mi := &file_kavach_node_v1_node_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalRange) ProtoMessage() {}
+
+func (x *JournalRange) ProtoReflect() protoreflect.Message {
+	mi := &file_kavach_node_v1_node_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalRange.ProtoReflect.Descriptor instead.
+func (*JournalRange) Descriptor() ([]byte, []int) {
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *JournalRange) GetJournalId() []byte {
+	if x != nil {
+		return x.JournalId
+	}
+	return nil
+}
+
+func (x *JournalRange) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *JournalRange) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+// JournalEntry is an entry and where it stands.
+type JournalEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The journal.
+	JournalId []byte `protobuf:"bytes,1,opt,name=journal_id,json=journalId,proto3" json:"journal_id,omitempty"`
+	// Its number there.
+	Seq uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	// The entry.
+	Entry         *v1.AuditEntry `protobuf:"bytes,3,opt,name=entry,proto3" json:"entry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalEntry) Reset() {
+	*x = JournalEntry{}
+	mi := &file_kavach_node_v1_node_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalEntry) ProtoMessage() {}
+
+func (x *JournalEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_kavach_node_v1_node_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalEntry.ProtoReflect.Descriptor instead.
+func (*JournalEntry) Descriptor() ([]byte, []int) {
+	return file_kavach_node_v1_node_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *JournalEntry) GetJournalId() []byte {
+	if x != nil {
+		return x.JournalId
+	}
+	return nil
+}
+
+func (x *JournalEntry) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *JournalEntry) GetEntry() *v1.AuditEntry {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
 }
 
 var File_kavach_node_v1_node_proto protoreflect.FileDescriptor
@@ -1293,18 +1575,42 @@ const file_kavach_node_v1_node_proto_rawDesc = "" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\x04R\x05nonce\x12\x17\n" +
 	"\anode_id\x18\x03 \x01(\tR\x06nodeId\x12\x18\n" +
-	"\aapplied\x18\x04 \x01(\x04R\aapplied\"`\n" +
+	"\aapplied\x18\x04 \x01(\x04R\aapplied\"\xee\x01\n" +
 	"\x13QueryJournalRequest\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\fR\tclusterId\x12\x14\n" +
-	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x14\n" +
-	"\x05until\x18\x03 \x01(\x03R\x05until\"\xa1\x01\n" +
-	"\x14QueryJournalResponse\x12\x1d\n" +
+	"cluster_id\x18\x01 \x01(\fR\tclusterId\x125\n" +
+	"\x06filter\x18\x02 \x01(\v2\x1d.kavach.node.v1.JournalFilterR\x06filter\x12!\n" +
+	"\foldest_first\x18\x03 \x01(\bR\voldestFirst\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x1d\n" +
 	"\n" +
-	"journal_id\x18\x01 \x01(\fR\tjournalId\x12\x1b\n" +
-	"\tfirst_seq\x18\x02 \x01(\x04R\bfirstSeq\x124\n" +
-	"\aentries\x18\x03 \x03(\v2\x1a.kavach.raft.v1.AuditEntryR\aentries\x12\x17\n" +
-	"\anode_id\x18\x04 \x01(\tR\x06nodeId2\xfe\x04\n" +
+	"after_time\x18\x05 \x01(\x03R\tafterTime\x12\x19\n" +
+	"\bafter_id\x18\x06 \x01(\fR\aafterId\x12\x0e\n" +
+	"\x02id\x18\a \x01(\fR\x02id\"\xf5\x01\n" +
+	"\rJournalFilter\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x16\n" +
+	"\x06result\x18\x04 \x01(\rR\x06result\x12\x18\n" +
+	"\aactions\x18\x05 \x03(\tR\aactions\x12)\n" +
+	"\x10resource_pattern\x18\x06 \x01(\tR\x0fresourcePattern\x12\x14\n" +
+	"\x05since\x18\a \x01(\x03R\x05since\x12\x14\n" +
+	"\x05until\x18\b \x01(\x03R\x05until\x12\x12\n" +
+	"\x04kind\x18\t \x01(\rR\x04kind\"\xbb\x01\n" +
+	"\x14QueryJournalResponse\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x124\n" +
+	"\x06ranges\x18\x02 \x03(\v2\x1c.kavach.node.v1.JournalRangeR\x06ranges\x126\n" +
+	"\aentries\x18\x03 \x03(\v2\x1c.kavach.node.v1.JournalEntryR\aentries\x12\x1c\n" +
+	"\ttruncated\x18\x04 \x01(\bR\ttruncated\"U\n" +
+	"\fJournalRange\x12\x1d\n" +
+	"\n" +
+	"journal_id\x18\x01 \x01(\fR\tjournalId\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x12\n" +
+	"\x04next\x18\x03 \x01(\x04R\x04next\"q\n" +
+	"\fJournalEntry\x12\x1d\n" +
+	"\n" +
+	"journal_id\x18\x01 \x01(\fR\tjournalId\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x120\n" +
+	"\x05entry\x18\x03 \x01(\v2\x1a.kavach.raft.v1.AuditEntryR\x05entry2\xfe\x04\n" +
 	"\vNodeService\x12M\n" +
 	"\bIdentify\x12\x1f.kavach.node.v1.IdentifyRequest\x1a .kavach.node.v1.IdentifyResponse\x12A\n" +
 	"\x04Join\x12\x1b.kavach.node.v1.JoinRequest\x1a\x1c.kavach.node.v1.JoinResponse\x12J\n" +
@@ -1328,7 +1634,7 @@ func file_kavach_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_kavach_node_v1_node_proto_rawDescData
 }
 
-var file_kavach_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_kavach_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_kavach_node_v1_node_proto_goTypes = []any{
 	(*IdentifyRequest)(nil),      // 0: kavach.node.v1.IdentifyRequest
 	(*IdentifyResponse)(nil),     // 1: kavach.node.v1.IdentifyResponse
@@ -1347,45 +1653,51 @@ var file_kavach_node_v1_node_proto_goTypes = []any{
 	(*ConfirmRequest)(nil),       // 14: kavach.node.v1.ConfirmRequest
 	(*ConfirmResponse)(nil),      // 15: kavach.node.v1.ConfirmResponse
 	(*QueryJournalRequest)(nil),  // 16: kavach.node.v1.QueryJournalRequest
-	(*QueryJournalResponse)(nil), // 17: kavach.node.v1.QueryJournalResponse
-	(*v1.NodeRecord)(nil),        // 18: kavach.raft.v1.NodeRecord
-	(*v1.Command)(nil),           // 19: kavach.raft.v1.Command
-	(*v1.Result)(nil),            // 20: kavach.raft.v1.Result
-	(*v1.AuditEntry)(nil),        // 21: kavach.raft.v1.AuditEntry
+	(*JournalFilter)(nil),        // 17: kavach.node.v1.JournalFilter
+	(*QueryJournalResponse)(nil), // 18: kavach.node.v1.QueryJournalResponse
+	(*JournalRange)(nil),         // 19: kavach.node.v1.JournalRange
+	(*JournalEntry)(nil),         // 20: kavach.node.v1.JournalEntry
+	(*v1.NodeRecord)(nil),        // 21: kavach.raft.v1.NodeRecord
+	(*v1.Command)(nil),           // 22: kavach.raft.v1.Command
+	(*v1.Result)(nil),            // 23: kavach.raft.v1.Result
+	(*v1.AuditEntry)(nil),        // 24: kavach.raft.v1.AuditEntry
 }
 var file_kavach_node_v1_node_proto_depIdxs = []int32{
-	18, // 0: kavach.node.v1.JoinRequest.node:type_name -> kavach.raft.v1.NodeRecord
-	18, // 1: kavach.node.v1.JoinResponse.nodes:type_name -> kavach.raft.v1.NodeRecord
+	21, // 0: kavach.node.v1.JoinRequest.node:type_name -> kavach.raft.v1.NodeRecord
+	21, // 1: kavach.node.v1.JoinResponse.nodes:type_name -> kavach.raft.v1.NodeRecord
 	10, // 2: kavach.node.v1.JoinResponse.refusal:type_name -> kavach.node.v1.Refusal
 	10, // 3: kavach.node.v1.TransferResponse.refusal:type_name -> kavach.node.v1.Refusal
 	10, // 4: kavach.node.v1.RemoveResponse.refusal:type_name -> kavach.node.v1.Refusal
-	19, // 5: kavach.node.v1.ForwardRequest.command:type_name -> kavach.raft.v1.Command
-	20, // 6: kavach.node.v1.ForwardResponse.result:type_name -> kavach.raft.v1.Result
+	22, // 5: kavach.node.v1.ForwardRequest.command:type_name -> kavach.raft.v1.Command
+	23, // 6: kavach.node.v1.ForwardResponse.result:type_name -> kavach.raft.v1.Result
 	10, // 7: kavach.node.v1.ForwardResponse.refusal:type_name -> kavach.node.v1.Refusal
 	11, // 8: kavach.node.v1.Refusal.fields:type_name -> kavach.node.v1.RefusalField
 	10, // 9: kavach.node.v1.ReadIndexResponse.refusal:type_name -> kavach.node.v1.Refusal
-	21, // 10: kavach.node.v1.QueryJournalResponse.entries:type_name -> kavach.raft.v1.AuditEntry
-	0,  // 11: kavach.node.v1.NodeService.Identify:input_type -> kavach.node.v1.IdentifyRequest
-	2,  // 12: kavach.node.v1.NodeService.Join:input_type -> kavach.node.v1.JoinRequest
-	8,  // 13: kavach.node.v1.NodeService.Forward:input_type -> kavach.node.v1.ForwardRequest
-	12, // 14: kavach.node.v1.NodeService.ReadIndex:input_type -> kavach.node.v1.ReadIndexRequest
-	14, // 15: kavach.node.v1.NodeService.Confirm:input_type -> kavach.node.v1.ConfirmRequest
-	4,  // 16: kavach.node.v1.NodeService.Transfer:input_type -> kavach.node.v1.TransferRequest
-	6,  // 17: kavach.node.v1.NodeService.Remove:input_type -> kavach.node.v1.RemoveRequest
-	16, // 18: kavach.node.v1.NodeService.QueryJournal:input_type -> kavach.node.v1.QueryJournalRequest
-	1,  // 19: kavach.node.v1.NodeService.Identify:output_type -> kavach.node.v1.IdentifyResponse
-	3,  // 20: kavach.node.v1.NodeService.Join:output_type -> kavach.node.v1.JoinResponse
-	9,  // 21: kavach.node.v1.NodeService.Forward:output_type -> kavach.node.v1.ForwardResponse
-	13, // 22: kavach.node.v1.NodeService.ReadIndex:output_type -> kavach.node.v1.ReadIndexResponse
-	15, // 23: kavach.node.v1.NodeService.Confirm:output_type -> kavach.node.v1.ConfirmResponse
-	5,  // 24: kavach.node.v1.NodeService.Transfer:output_type -> kavach.node.v1.TransferResponse
-	7,  // 25: kavach.node.v1.NodeService.Remove:output_type -> kavach.node.v1.RemoveResponse
-	17, // 26: kavach.node.v1.NodeService.QueryJournal:output_type -> kavach.node.v1.QueryJournalResponse
-	19, // [19:27] is the sub-list for method output_type
-	11, // [11:19] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	17, // 10: kavach.node.v1.QueryJournalRequest.filter:type_name -> kavach.node.v1.JournalFilter
+	19, // 11: kavach.node.v1.QueryJournalResponse.ranges:type_name -> kavach.node.v1.JournalRange
+	20, // 12: kavach.node.v1.QueryJournalResponse.entries:type_name -> kavach.node.v1.JournalEntry
+	24, // 13: kavach.node.v1.JournalEntry.entry:type_name -> kavach.raft.v1.AuditEntry
+	0,  // 14: kavach.node.v1.NodeService.Identify:input_type -> kavach.node.v1.IdentifyRequest
+	2,  // 15: kavach.node.v1.NodeService.Join:input_type -> kavach.node.v1.JoinRequest
+	8,  // 16: kavach.node.v1.NodeService.Forward:input_type -> kavach.node.v1.ForwardRequest
+	12, // 17: kavach.node.v1.NodeService.ReadIndex:input_type -> kavach.node.v1.ReadIndexRequest
+	14, // 18: kavach.node.v1.NodeService.Confirm:input_type -> kavach.node.v1.ConfirmRequest
+	4,  // 19: kavach.node.v1.NodeService.Transfer:input_type -> kavach.node.v1.TransferRequest
+	6,  // 20: kavach.node.v1.NodeService.Remove:input_type -> kavach.node.v1.RemoveRequest
+	16, // 21: kavach.node.v1.NodeService.QueryJournal:input_type -> kavach.node.v1.QueryJournalRequest
+	1,  // 22: kavach.node.v1.NodeService.Identify:output_type -> kavach.node.v1.IdentifyResponse
+	3,  // 23: kavach.node.v1.NodeService.Join:output_type -> kavach.node.v1.JoinResponse
+	9,  // 24: kavach.node.v1.NodeService.Forward:output_type -> kavach.node.v1.ForwardResponse
+	13, // 25: kavach.node.v1.NodeService.ReadIndex:output_type -> kavach.node.v1.ReadIndexResponse
+	15, // 26: kavach.node.v1.NodeService.Confirm:output_type -> kavach.node.v1.ConfirmResponse
+	5,  // 27: kavach.node.v1.NodeService.Transfer:output_type -> kavach.node.v1.TransferResponse
+	7,  // 28: kavach.node.v1.NodeService.Remove:output_type -> kavach.node.v1.RemoveResponse
+	18, // 29: kavach.node.v1.NodeService.QueryJournal:output_type -> kavach.node.v1.QueryJournalResponse
+	22, // [22:30] is the sub-list for method output_type
+	14, // [14:22] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_kavach_node_v1_node_proto_init() }
@@ -1399,7 +1711,7 @@ func file_kavach_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kavach_node_v1_node_proto_rawDesc), len(file_kavach_node_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
