@@ -1,0 +1,2 @@
+// Package fsm says too little.
+package fsm

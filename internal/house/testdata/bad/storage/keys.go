@@ -1,0 +1,7 @@
+package storage
+
+// TableAgent has the agents.
+const TableAgent byte = 'a'
+
+// AgentKey is the one place that spells it.
+func AgentKey(id string) []byte { return append([]byte{TableAgent}, id...) }
