@@ -96,9 +96,9 @@ func (d *determinism) callee(n *ast.CallExpr) (pkg, name string) {
 func (d *determinism) ident(n *ast.Ident) {
 	pkg, name := d.p.object(n)
 	switch {
-	case pkg == "time" && slices.Contains(slices.Concat(readsClock, waits, []string{"Local", "LoadLocation"}), name):
+	case pkg == "time" && slices.Contains(slices.Concat(readsClock, waits, []string{"Local", "Time.Local", "LoadLocation"}), name):
 		d.add(n.Pos(), "time.%s differs from node to node", name)
-	case pkg == "sync" && name == "Range":
+	case pkg == "sync" && name == "Map.Range":
 		d.add(n.Pos(), "the order of sync.Map.Range differs from node to node")
 	case pkg == "google.golang.org/protobuf/proto" && name == "Marshal":
 		d.add(n.Pos(), "proto.Marshal promises no order: use MarshalOptions{Deterministic: true}")

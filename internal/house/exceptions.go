@@ -10,7 +10,9 @@ type Exception struct {
 }
 
 // exceptions is the whole list. One that nothing needs is red.
-var exceptions = []Exception{}
+var exceptions = []Exception{
+	{"keys", "cluster/raftstore/raftstoretest/machine.go", "a state machine of the tests, whose keys are of no table of ours"},
+}
 
 // without takes out the findings that an exception covers, and tells which exceptions of the rule covered none.
 func without(rule string, found []Finding, exceptions []Exception) (rest []Finding, unused []Exception) {

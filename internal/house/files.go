@@ -42,7 +42,7 @@ func Docs(m *Module) []Finding {
 func Leaks(m *Module) []Finding {
 	var found []Finding
 	for _, p := range m.Packages {
-		watched := false
+		watched := strings.HasSuffix(p.Name, "test") && len(p.Product()) == len(p.Files) // helps the tests of others, has none
 		for _, f := range p.Files {
 			if f.Test {
 				ast.Inspect(f.Syntax, func(n ast.Node) bool {

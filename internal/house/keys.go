@@ -49,7 +49,8 @@ func (k *keys) add(pos token.Pos, text string) {
 func (k *keys) visit(n ast.Node) {
 	switch n := n.(type) {
 	case *ast.CompositeLit:
-		if isBytes(k.p.Info.TypeOf(n)) && len(n.Elts) > 0 && k.isLetter(n.Elts[0]) {
+		tables := len(n.Elts) > 1 && !slices.ContainsFunc(n.Elts, func(e ast.Expr) bool { return !k.isLetter(e) }) // a list of tables
+		if isBytes(k.p.Info.TypeOf(n)) && len(n.Elts) > 0 && k.isLetter(n.Elts[0]) && !tables {
 			k.add(n.Pos(), "bytes that begin with the letter of a table: make keys in "+keyFile)
 		}
 	case *ast.CallExpr:

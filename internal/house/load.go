@@ -195,14 +195,25 @@ func within(path, folder string) bool {
 	return path == folder || strings.HasPrefix(path, folder+"/")
 }
 
-// function returns the package path and name of the function, method or variable that an identifier means; the
-// receiver is left out.
+// object returns the package path and the name of what an identifier means; of a method, Type.Method.
 func (p *Package) object(id *ast.Ident) (pkg, name string) {
 	obj := p.Info.Uses[id]
 	if obj == nil || obj.Pkg() == nil {
 		return "", ""
 	}
-	return obj.Pkg().Path(), obj.Name()
+	name = obj.Name()
+	if fn, ok := obj.(*types.Func); ok {
+		if recv := fn.Signature().Recv(); recv != nil {
+			t := recv.Type()
+			if ptr, ok := t.(*types.Pointer); ok {
+				t = ptr.Elem()
+			}
+			if named, ok := types.Unalias(t).(*types.Named); ok {
+				name = named.Obj().Name() + "." + name
+			}
+		}
+	}
+	return obj.Pkg().Path(), name
 }
 
 // inspect walks over the product files of a package.

@@ -24,10 +24,11 @@ func apply(t table, other func() int) (sum int) {
 	for k := range maps.Keys(t) { // want:deterministic "the order of maps.Keys"
 		sum += t[k]
 	}
-	now := tm.Now        // want:clock "the time comes in" want:deterministic "time.Now differs"
-	tm.AfterFunc(0, nil) // want:clock "this package waits for nothing" want:deterministic "time.AfterFunc differs"
-	_ = tm.Local         // want:deterministic "time.Local differs"
-	go other()           // want:deterministic "apply is one goroutine"
+	now := tm.Now         // want:clock "the time comes in" want:deterministic "time.Now differs"
+	tm.AfterFunc(0, nil)  // want:clock "this package waits for nothing" want:deterministic "time.AfterFunc differs"
+	_ = tm.Local          // want:deterministic "time.Local differs"
+	_ = tm.Time{}.Local() // want:deterministic "time.Time.Local differs"
+	go other()            // want:deterministic "apply is one goroutine"
 	_ = os.Getenv("ROUNDING")
 	half := 0.5 * float64(sum) // want:deterministic "floating point"
 	if half > 1 {              // want:deterministic "floating point"
@@ -50,4 +51,7 @@ func write(tx *storage.Tx, id string) {
 	key := append([]byte(nil), storage.TableAgent)         // want:keys "the letter of a table put into bytes"
 	tx.Set(key, []byte("value"))
 	tx.Set(storage.AgentKey(id), nil)
+	for _, table := range []byte{storage.TableAgent, storage.TableToken} {
+		_ = table
+	}
 }
