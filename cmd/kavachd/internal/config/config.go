@@ -14,6 +14,8 @@ type Config struct {
 	API    Listener
 	Raft   Listener
 	Gossip Listener
+	// Timing is fast or slow: Raft's patience, the same on all nodes.
+	Timing string
 	// AdminListen is where metrics and profiles are served; empty: nowhere.
 	AdminListen string
 
@@ -32,10 +34,12 @@ type Listener struct {
 
 // Cluster says which nodes belong together.
 type Cluster struct {
-	// BootstrapExpect is how many nodes must see each other before they form a new cluster; 0: only join.
-	BootstrapExpect int
-	// Join are API addresses of other nodes.
+	// Peers are the API addresses of all founding members, this node's own included, the same on each of them.
+	Peers []string
+	// Join are API addresses of members of a cluster that exists. Exactly one of Peers and Join is set.
 	Join []string
+	// Replica says that the node stays without a vote.
+	Replica bool
 	// JoinSecret proves to the others that this node belongs to them. Never printed.
 	JoinSecret string
 	// JoinSecretFile is a file that holds JoinSecret; surrounding white space is cut.

@@ -50,10 +50,11 @@ func Load(src Sources) (Loaded, error) {
 		seen[p.Path] = true
 	}
 	for _, p := range l.Validate() {
-		if seen[p.Path] {
+		key, _, _ := strings.Cut(p.Path, "[") // a problem of cluster.peers[1] has the source of cluster.peers
+		if seen[key] {
 			continue // what could not be read is not judged a second time
 		}
-		p.Source = l.From[p.Path]
+		p.Source = l.From[key]
 		problems = append(problems, p)
 	}
 	return l, problems.err()

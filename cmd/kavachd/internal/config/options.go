@@ -17,7 +17,7 @@ type Option struct {
 	Doc string
 	// Secret values are masked wherever they are shown, and have no flag: a command line can be read by others.
 	Secret bool
-	// field returns a pointer to the value: *string, *int, *time.Duration or *[]string.
+	// field returns a pointer to the value: *string, *bool, *time.Duration or *[]string.
 	field func(*Config) any
 }
 
@@ -30,7 +30,7 @@ var options = []Option{
 	},
 	{
 		Key: "api.listen", Default: "127.0.0.1:7400",
-		Doc:   "Address of the API and of the calls between nodes. Port 0 takes a free one.",
+		Doc:   "Address of the API and of the calls between nodes.",
 		field: func(c *Config) any { return &c.API.Listen },
 	},
 	{
@@ -49,6 +49,11 @@ var options = []Option{
 		field: func(c *Config) any { return &c.Raft.Advertise },
 	},
 	{
+		Key: "raft.timing", Default: "fast",
+		Doc:   "How soon a leader counts as lost: fast (below a second, for a good network) or slow (for machines under heavy load). The same on all nodes.",
+		field: func(c *Config) any { return &c.Timing },
+	},
+	{
 		Key: "gossip.listen", Default: "127.0.0.1:7402",
 		Doc:   "Address of the gossip between nodes, TCP and UDP.",
 		field: func(c *Config) any { return &c.Gossip.Listen },
@@ -64,14 +69,19 @@ var options = []Option{
 		field: func(c *Config) any { return &c.AdminListen },
 	},
 	{
-		Key: "cluster.bootstrap_expect", Default: "0",
-		Doc:   "How many nodes must find each other before they form a new cluster, this one included. 1 makes a cluster of one node. 0 never forms one: the node joins a cluster that exists.",
-		field: func(c *Config) any { return &c.Cluster.BootstrapExpect },
+		Key: "cluster.peers", Default: "",
+		Doc:   "API addresses of all founding members, this node's own included, the same list on each of them. They form a new cluster once every one has answered that it has none. One address makes a cluster of one node. A node that belongs to a cluster already is not changed by it.",
+		field: func(c *Config) any { return &c.Cluster.Peers },
 	},
 	{
 		Key: "cluster.join", Default: "",
-		Doc:   "API addresses of other nodes, to find the cluster by. This node's own address may be among them.",
+		Doc:   "API addresses of members of a cluster that exists, for a node that joins it. Such a node never forms a cluster of its own. Give either this or cluster.peers.",
 		field: func(c *Config) any { return &c.Cluster.Join },
+	},
+	{
+		Key: "cluster.replica", Default: "false",
+		Doc:   "Whether a joining node stays without a vote: it answers, and never counts for a majority.",
+		field: func(c *Config) any { return &c.Cluster.Replica },
 	},
 	{
 		Key: "cluster.join_secret", Default: "", Secret: true,
@@ -119,8 +129,8 @@ func (o Option) Flag() string {
 // Kind returns the type of the value, for people.
 func (o Option) Kind() string {
 	switch o.field(&Config{}).(type) {
-	case *int:
-		return "number"
+	case *bool:
+		return "true or false"
 	case *time.Duration:
 		return "duration"
 	case *[]string:
@@ -135,12 +145,13 @@ func (o Option) set(c *Config, text string) error {
 	switch p := o.field(c).(type) {
 	case *string:
 		*p = text
-	case *int:
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return fmt.Errorf("%q is not a whole number", text)
+	case *bool:
+		switch text {
+		case "true", "false":
+			*p = text == "true"
+		default:
+			return fmt.Errorf("%q is not true or false", text)
 		}
-		*p = n
 	case *time.Duration:
 		d, err := time.ParseDuration(text)
 		if err != nil {
@@ -160,8 +171,8 @@ func (o Option) get(c *Config) string {
 	switch p := o.field(c).(type) {
 	case *string:
 		return *p
-	case *int:
-		return strconv.Itoa(*p)
+	case *bool:
+		return strconv.FormatBool(*p)
 	case *time.Duration:
 		return p.String()
 	case *[]string:
