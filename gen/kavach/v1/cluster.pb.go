@@ -1101,12 +1101,11 @@ var File_kavach_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_kavach_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x17kavach/v1/cluster.proto\x12\tkavach.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16kavach/v1/common.proto\"\xf3\x03\n" +
+	"\x17kavach/v1/cluster.proto\x12\tkavach.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16kavach/v1/common.proto\"\xef\x03\n" +
 	"\bSettings\x12R\n" +
-	"\ftoken_expiry\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\b\x80\x86\xb0\x96\x012\x04\x10\xc0\x84=R\vtokenExpiry\x12<\n" +
-	"\x14max_agents_per_owner\x18\x02 \x01(\rB\v\xbaH\b*\x06\x18\xc0\x84=(\x01R\x11maxAgentsPerOwner\x12E\n" +
-	"\faudit_policy\x18\x03 \x01(\x0e2\x16.kavach.v1.AuditPolicyB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\vauditPolicy\x12N\n" +
+	"\ftoken_expiry\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\b\x80\x86\xb0\x96\x012\x04\x10\xc0\x84=R\vtokenExpiry\x12:\n" +
+	"\x14max_agents_per_owner\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\x11maxAgentsPerOwner\x12C\n" +
+	"\faudit_policy\x18\x03 \x01(\x0e2\x16.kavach.v1.AuditPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\vauditPolicy\x12N\n" +
 	"\fapproval_ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
 	"\"\x04\b\x80\xf5$2\x02\b\x01R\vapprovalTtl\x12O\n" +
 	"\vpurge_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x06\b\x80\x86\xb0\x96\x012\x03\b\x90\x1cR\n" +
