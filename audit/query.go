@@ -4,16 +4,6 @@ import (
 	"context"
 
 	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
-	"github.com/kavachd/kavachd/ids"
-)
-
-// The kinds of terms of the sparse index, as storage numbers them.
-const (
-	termTime   uint8 = 1 // every block, with an empty value
-	termAgent  uint8 = 2
-	termOwner  uint8 = 3
-	termTenant uint8 = 4
-	termResult uint8 = 5 // the value in decimal
 )
 
 // Blocks is the replicated trail in one version of the state; fsm.Reader is one.
@@ -32,22 +22,6 @@ type Blocks interface {
 	AuditLast() (uint64, error)
 }
 
-// Filter is met by entries that meet everything that is given.
-type Filter struct {
-	AgentID, Owner, Tenant string
-	Result                 uint32   // kavach.v1.AuditResult; 0: any
-	Actions                []string // one of them; none: any
-	ResourcePattern        string   // as a permission's resource
-	Since, Until           int64    // both included, Unix nanoseconds; 0: any
-	Kind                   uint32   // kavach.v1.AuditKind; 0: any
-}
-
-// Position is an entry's place in the order of all entries: time, then id.
-type Position struct {
-	Time int64
-	ID   ids.ID
-}
-
 // Query asks for one page.
 type Query struct {
 	Filter      Filter
@@ -56,22 +30,6 @@ type Query struct {
 	Limit int
 	// Cursor is Next of the page before; nil: the first page.
 	Cursor *Cursor
-}
-
-// Cursor is where a page ended, and which entries there were when the first page was read. Later ones are left out of
-// the pages that follow.
-type Cursor struct {
-	After Position
-	// Block is the block_seq of the newest block then.
-	Block uint64
-	// Journals tells how far each live journal had come then.
-	Journals []JournalEnd
-}
-
-// JournalEnd is the first number of a journal that did not exist yet.
-type JournalEnd struct {
-	Journal JournalID
-	Next    uint64
 }
 
 // Found is an entry of an answer.
@@ -92,9 +50,9 @@ type Page struct {
 
 // Live is the question to ask every live node before the state is read.
 func (q Query) Live() LiveQuery {
-	l := LiveQuery{Filter: q.Filter, OldestFirst: q.OldestFirst, Limit: q.Limit}
+	l := LiveQuery{Filter: q.Filter, OldestFirst: q.OldestFirst, Limit: q.Limit + 1}
 	if q.Cursor != nil {
-		l.After = q.Cursor.After
+		l.After = &q.Cursor.After
 	}
 	return l
 }
@@ -102,14 +60,15 @@ func (q Query) Live() LiveQuery {
 // Find returns a page of the entries in blocks and in the live answers, each once, by (time, id).
 //
 // The answers must have been asked for before the version behind blocks was read by a confirmed read: what a node has
-// freed from its journal in between is then in a block of this version.
-func Find(ctx context.Context, blocks Blocks, q Query, live []*LiveAnswer) (*Page, error) { return nil, ctx.Err() }
-
-// Get returns one entry, nil if there is none.
-func Get(ctx context.Context, blocks Blocks, id ids.ID, live []*LiveAnswer) (*Found, error) { return nil, ctx.Err() }
-
-// ParseCursor reads what AppendBinary made. It returns an error for anything else.
-func ParseCursor(b []byte) (*Cursor, error) { return nil, nil }
-
-// AppendBinary appends the cursor's encoding, for a page token. It is not secret and must be authenticated by the user.
-func (c *Cursor) AppendBinary(dst []byte) ([]byte, error) { return dst, nil }
+// freed from its journal in between is then in a block of this version. Pages that follow hold what there was when the
+// first page was read, and nothing newer.
+func Find(ctx context.Context, blocks Blocks, q Query, live []*LiveAnswer) (*Page, error) {
+	s, err := newSearch(ctx, blocks, q, live)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.run(); err != nil {
+		return nil, err
+	}
+	return s.page(), nil
+}

@@ -45,13 +45,13 @@ func Select(body []byte, w Want, fn func(place int, e *raftv1.AuditEntry) error)
 		if f.codec != codecNone {
 			buf = raw
 		}
-		if !w.holds(raw) {
+		if !w.Holds(raw) {
 			continue
 		}
 		at := first
 		err = f.each(raw, func(entry []byte) error {
 			at++
-			if !w.holds(entry) {
+			if !w.Holds(entry) {
 				return nil
 			}
 			e := new(raftv1.AuditEntry)
@@ -67,8 +67,8 @@ func Select(body []byte, w Want, fn func(place int, e *raftv1.AuditEntry) error)
 	return nil
 }
 
-// holds tells whether all literals stand in b.
-func (w Want) holds(b []byte) bool {
+// Holds tells whether all literals stand in b.
+func (w Want) Holds(b []byte) bool {
 	for _, l := range w.Literals {
 		if !bytes.Contains(b, l) {
 			return false

@@ -82,8 +82,8 @@ func DecodeEntry(b []byte, e *raftv1.AuditEntry) error {
 	text := string(b) // one allocation for all strings: an entry's strings live and die together
 	for at := 0; at < len(b); {
 		num, typ, n := protowire.ConsumeTag(b[at:])
-		if n < 0 {
-			return fmt.Errorf("entry at byte %d: %w: %w", at, protowire.ParseError(n), ErrCorrupt)
+		if n < 0 || !num.IsValid() {
+			return fmt.Errorf("entry has no field at byte %d: %w", at, ErrCorrupt)
 		}
 		at += n
 		switch typ {
