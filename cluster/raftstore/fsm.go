@@ -100,21 +100,26 @@ func (s *Store) Snapshot() (raft.FSMSnapshot, error) {
 	return &snapshot{s: s, hold: h}, nil
 }
 
-// snapshot is the state of one generation, on its way to a stamp.
+// snapshot is the state of one generation, on its way to a stamp. It belongs to one goroutine.
 type snapshot struct {
 	s    *Store
-	hold *storage.Hold
+	hold *storage.Hold // nil once released
 }
 
 // Persist implements raft.FSMSnapshot with one synced write. It runs beside later ApplyBatch calls, which does no harm:
-// a stamp says that everything up to its index is in the state, not that nothing else is.
+// a stamp says that everything up to its index is in the state, not that nothing else is. It lets go of the state by
+// itself, because RecoverCluster never calls Release.
 func (n *snapshot) Persist(to raft.SnapshotSink) error {
+	defer n.Release()
 	k, ok := to.(*sink)
 	if !ok {
 		return fmt.Errorf("persist to a sink of type %T", to)
 	}
 	if err := n.s.Err(); err != nil {
 		return err
+	}
+	if n.hold == nil {
+		return errors.New("persist of a snapshot that was released")
 	}
 	if err := n.hold.Stamp(k.stamp); err != nil {
 		return err
@@ -123,9 +128,14 @@ func (n *snapshot) Persist(to raft.SnapshotSink) error {
 	return nil
 }
 
-// Release implements raft.FSMSnapshot.
+// Release implements raft.FSMSnapshot. It may be called again.
 func (n *snapshot) Release() {
-	if err := n.hold.Release(); err != nil {
+	if n.hold == nil {
+		return
+	}
+	h := n.hold
+	n.hold = nil
+	if err := h.Release(); err != nil {
 		n.s.halt(fmt.Errorf("close a state that was replaced: %w", err))
 	}
 }
