@@ -2,6 +2,7 @@ package authz
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/kavachd/kavachd/ids"
@@ -49,4 +50,19 @@ type Standing struct {
 type Quotas interface {
 	Take(draws []Draw) (Standing, Refusal, bool, error)
 	Peek(draws []Draw) (Standing, Refusal, bool, error)
+}
+
+// newDraw describes the draw for a grant with a quota.
+func newDraw(g Grant, resource string) Draw {
+	p := g.Permission()
+	d := Draw{
+		Pattern: p.Resource, Actions: slices.Compact(slices.Sorted(slices.Values(p.Actions))),
+		Scope: p.Constraints.QuotaScope, Resource: resource, Limit: p.Constraints.MaxCallsPerHour,
+	}
+	if g.Delegation != nil {
+		d.Holder, d.Receiver = g.Delegation.From, g.Delegation.To
+	} else {
+		d.Holder, d.PermissionID = g.Holder.ID, p.ID
+	}
+	return d
 }

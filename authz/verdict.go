@@ -36,6 +36,34 @@ type Grant struct {
 // IsZero tells whether it points nowhere.
 func (g Grant) IsZero() bool { return g.Holder == nil && g.Delegation == nil }
 
+// list returns the list that it points into.
+func (g Grant) list() list {
+	if g.Delegation != nil {
+		return g.Delegation.perms
+	}
+	return g.Holder.perms
+}
+
+// same tells whether two grants are the same permission of the same record, however often the record was loaded.
+func (g Grant) same(o Grant) bool {
+	switch {
+	case g.Ordinal != o.Ordinal || (g.Holder == nil) != (o.Holder == nil):
+		return false
+	case g.Holder != nil:
+		return g.Holder.ID == o.Holder.ID
+	default:
+		return g.Delegation.ID == o.Delegation.ID
+	}
+}
+
+// Permission decodes the permission; the zero Permission for a zero Grant.
+func (g Grant) Permission() Permission {
+	if g.IsZero() {
+		return Permission{}
+	}
+	return g.list().permission(g.Ordinal)
+}
+
 // PermissionID returns the permission's own id, "" if it has none.
 func (g Grant) PermissionID() string { return g.Permission().ID }
 
