@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -35,10 +36,18 @@ type Config struct {
 	Timing raftstore.Profile
 	// Limits bound queues and waiting; zero fields: defaults.
 	Limits Limits
+	// Snapshots is when the log is cut; zero: raftstore's own figures.
+	Snapshots Snapshots
 	// GossipBind is where gossip listens, host:port; empty: no gossip.
 	GossipBind string
 	// Version is the program's version.
 	Version string
+}
+
+// Snapshots says when the log is cut: every Interval if more than Threshold entries have come, leaving Trailing behind.
+type Snapshots struct {
+	Interval            time.Duration
+	Threshold, Trailing uint64
 }
 
 // Addresses are host:port where a node is reached. API is also where nodes call each other.
@@ -88,6 +97,26 @@ type Deps struct {
 
 // DialFunc opens a connection, as net.Dialer.DialContext.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// withDefaults fills in what is left out.
+func (d Deps) withDefaults() Deps {
+	if d.Dial == nil {
+		d.Dial = (&net.Dialer{Timeout: dialTime}).DialContext
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Random == nil {
+		d.Random = rand.Reader
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	return d
+}
+
+// dialTime bounds the opening of a connection.
+const dialTime = 5 * time.Second
 
 // withDefaults fills in what is left out.
 func (c Config) withDefaults() Config {

@@ -24,12 +24,12 @@ var graph = []arrow{
 	{from: "audit", to: []string{"audit/block", "fsm", "storage", "authz", "ids", "status", "gen/kavach/v1", "gen/kavach/raft/v1"}},
 	{from: "cluster/raftstore/...", to: []string{"cluster/raftstore", "storage", "ids", "status"}},
 	{from: "cluster/transport", to: []string{"cluster/raftstore", "ids", "status"}},
-	{from: "cluster/gossip", to: []string{"ids", "status"}},
+	{from: "cluster/gossip", to: []string{"ids", "status", "gen/kavach/raft/v1"}},
 	{from: "cluster", to: []string{
 		"cluster/raftstore", "cluster/transport", "cluster/gossip", "fsm", "audit", "audit/block", "authz", "authz/state",
 		"storage", "ids", "status", "gen/kavach/...",
 	}},
-	{from: "cluster/clustertest", to: []string{"cluster", "authz", "fsm", "ids", "status", "gen/kavach/..."}},
+	{from: "cluster/clustertest", to: []string{"cluster", "cluster/raftstore", "authz", "fsm", "ids", "status", "gen/kavach/..."}},
 	{from: "rpc", to: []string{"cluster", "audit", "fsm", "authz", "ids", "status", "gen/kavach/..."}},
 	{from: "client/...", to: []string{"ids", "status", "gen/kavach/v1/..."}},
 	{from: "cmd/...", to: []string{
