@@ -1,0 +1,637 @@
+package audit
+
+import (
+	"crypto/rand"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kavachd/kavachd/audit/block"
+	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
+	"github.com/kavachd/kavachd/status"
+)
+
+func TestAppendAndReopen(t *testing.T) {
+	dir := t.TempDir()
+	var want []int
+	var id JournalID
+	for life := range 4 {
+		j, err := OpenJournal(dir, smallJournal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life == 0 {
+			id = j.ID()
+		}
+		r := j.Recovered()
+		if j.ID() != id || r.Continued != (life > 0) || r.Entries != uint64(len(want)) || r.Damage != nil {
+			t.Fatalf("life %d: journal %x, want %x; recovered %+v, want %d entries", life, j.ID(), id, r, len(want))
+		}
+		for range 3000 { // more than a segment holds
+			n := len(want) + 1
+			seq, err := j.Append(entry(n))
+			if err != nil || seq != uint64(n) {
+				t.Fatalf("entry %d has number %d: %v", n, seq, err)
+			}
+			want = append(want, n)
+		}
+		if diff := cmp.Diff(want, liveNumbers(t, j)); diff != "" {
+			t.Fatalf("life %d: entries (-want +got):\n%s", life, diff)
+		}
+		if life%2 == 0 {
+			err = crash(j)
+		} else {
+			err = j.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAppendBatchIsWhole(t *testing.T) {
+	j := openJournal(t, t.TempDir(), smallJournal())
+	var want []int
+	for size := range 200 {
+		var batch []*raftv1.AuditEntry
+		for range size {
+			want = append(want, len(want)+1)
+			batch = append(batch, entry(len(want)))
+		}
+		first, err := j.AppendBatch(batch)
+		if err != nil || (size > 0 && first != uint64(len(want)-size+1)) || (size == 0 && first != 0) {
+			t.Fatalf("batch of %d begins at %d: %v", size, first, err)
+		}
+	}
+	if diff := cmp.Diff(want, liveNumbers(t, j)); diff != "" {
+		t.Fatalf("entries (-want +got):\n%s", diff)
+	}
+}
+
+// TestManyAppenders: numbers are given once and without a gap, and every entry that was acknowledged is read at once.
+func TestManyAppenders(t *testing.T) {
+	j := openJournal(t, t.TempDir(), smallJournal())
+	const appenders, each = 16, 1500
+	var wg sync.WaitGroup
+	seqs := make([][]uint64, appenders)
+	var stop atomic.Bool
+	wg.Go(func() { // a reader meanwhile never sees anything that is not whole
+		for !stop.Load() {
+			if _, err := j.Live(LiveQuery{Limit: 10}); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	var writers sync.WaitGroup
+	for a := range appenders {
+		writers.Go(func() {
+			for i := 0; i < each; i++ {
+				n := a*each + i
+				if i%10 != 0 {
+					seq, err := j.Append(entry(n))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					seqs[a] = append(seqs[a], seq)
+					continue
+				}
+				batch := []*raftv1.AuditEntry{entry(n), entry(n + 1), entry(n + 2)}
+				first, err := j.AppendBatch(batch)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				seqs[a] = append(seqs[a], first, first+1, first+2)
+				i += 2
+			}
+		})
+	}
+	writers.Wait()
+	stop.Store(true)
+	wg.Wait()
+	all := slices.Concat(seqs...)
+	slices.Sort(all)
+	for i, seq := range all {
+		if seq != uint64(i)+1 {
+			t.Fatalf("number %d stands at place %d", seq, i)
+		}
+	}
+	if got := liveNumbers(t, j); len(got) != appenders*each || len(slices.Compact(got)) != appenders*each {
+		t.Fatalf("%d entries, want %d", len(got), appenders*each)
+	}
+}
+
+func TestReadYourOwnEntry(t *testing.T) {
+	j := openJournal(t, t.TempDir(), smallJournal())
+	var wg sync.WaitGroup
+	for a := range 8 {
+		wg.Go(func() {
+			for i := range 50 {
+				e := entry(a*1000 + i)
+				if _, err := j.Append(e); err != nil {
+					t.Error(err)
+					return
+				}
+				ans, err := j.Live(LiveQuery{ID: e.GetId()})
+				if err != nil || len(ans.Entries) != 1 {
+					t.Errorf("an acknowledged entry is not read: %v", err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestLimits(t *testing.T) {
+	j := openJournal(t, t.TempDir(), smallJournal())
+	tooLarge := &raftv1.AuditEntry{Parameters: make([]byte, block.MaxEntry)}
+	if _, err := j.Append(tooLarge); status.ReasonOf(err) != status.LimitExceeded {
+		t.Errorf("an entry that is too large: %v", err)
+	}
+	largest := &raftv1.AuditEntry{Parameters: make([]byte, block.MaxEntry-4)}
+	if _, err := j.Append(largest); err != nil {
+		t.Errorf("the largest entry: %v", err)
+	}
+	if _, err := j.AppendBatch([]*raftv1.AuditEntry{largest, largest, largest}); status.ReasonOf(err) != status.LimitExceeded {
+		t.Errorf("a batch that is too large: %v", err)
+	}
+	if _, err := j.AppendBatch([]*raftv1.AuditEntry{entry(1), tooLarge}); status.ReasonOf(err) != status.LimitExceeded {
+		t.Errorf("a batch with an entry that is too large: %v", err)
+	}
+	if _, err := j.Append(&raftv1.AuditEntry{}); err != nil {
+		t.Errorf("an empty entry: %v", err)
+	}
+	if b := j.Backlog(); b.Entries != 2 {
+		t.Errorf("%d entries, want 2: a refused batch left some", b.Entries)
+	}
+	for _, o := range []JournalOptions{{SegmentBytes: minSegment - 1}, {SegmentBytes: maxSegment + 1}, {SegmentBytes: minSegment, MaxBacklog: minSegment - 1}} {
+		if _, err := OpenJournal(t.TempDir(), o); err == nil {
+			t.Errorf("%+v is accepted", o)
+		}
+	}
+}
+
+// fill appends until it is refused, and returns how many were taken.
+func fill(t *testing.T, j *Journal, from int) (n int, err error) {
+	t.Helper()
+	for ; n < 100_000; n++ {
+		if _, err = j.Append(entry(from + n)); err != nil {
+			return n, err
+		}
+	}
+	t.Fatal("the journal takes everything")
+	return 0, nil
+}
+
+func TestBacklogIsBounded(t *testing.T) {
+	o := smallJournal()
+	o.MaxBacklog = 3 * minSegment
+	j := openJournal(t, t.TempDir(), o)
+	n, err := fill(t, j, 0)
+	if se, ok := errors.AsType[*status.Error](err); !ok || se.Reason != status.AuditUnavailable || !se.Retryable {
+		t.Fatalf("after %d entries: %v", n, err)
+	}
+	b := j.Backlog()
+	if b.Entries != uint64(n) || b.Bytes != o.MaxBacklog || b.Oldest != entry(0).GetTime() {
+		t.Fatalf("backlog %+v, want %d entries", b, n)
+	}
+	// What the cluster has makes room.
+	if _, err := j.replicated(j.ID(), uint64(n)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Append(entry(n)); err != nil {
+		t.Fatalf("after the backlog was taken: %v", err)
+	}
+	if diff := cmp.Diff([]int{n - 1, n}, liveNumbers(t, j)); diff != "" {
+		t.Fatalf("entries (-want +got):\n%s", diff)
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	o := smallJournal()
+	var full atomic.Bool
+	o.allocate = func(f *os.File, size int64) error {
+		if full.Load() {
+			return syscall.ENOSPC
+		}
+		return allocate(f, size)
+	}
+	dir := t.TempDir()
+	j := openJournal(t, dir, o)
+	full.Store(true)
+	n, err := fill(t, j, 0)
+	if status.ReasonOf(err) != status.AuditUnavailable || !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("on a full disk: %v", err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if _, err := j.Append(entry(1)); !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("on a full disk: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	full.Store(false)
+	if seq, err := j.Append(entry(n)); err != nil || seq != uint64(n)+1 {
+		t.Fatalf("with room again: number %d, %v", seq, err)
+	}
+	if got := liveNumbers(t, j); len(got) != n+1 || got[n] != n {
+		t.Fatalf("%d entries, want %d", len(got), n+1)
+	}
+	if half, _ := filepath.Glob(filepath.Join(dir, "*", "*"+tmpSuffix)); len(half) > 0 {
+		t.Fatalf("left behind: %v", half)
+	}
+}
+
+func TestClosedRefusesAndOpensOnce(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir, smallJournal())
+	if _, err := OpenJournal(dir, smallJournal()); err == nil {
+		t.Fatal("the journal is open twice")
+	}
+	if _, err := j.Append(entry(1)); err != nil {
+		t.Fatal(err)
+	}
+	// Appenders at work while it closes: what was acknowledged is there, what came too late was refused.
+	var wg sync.WaitGroup
+	var acked atomic.Int64
+	for a := range 4 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				if _, err := j.Append(entry(a*100_000 + i)); err != nil {
+					if status.ReasonOf(err) != status.AuditUnavailable || !errors.Is(err, errClosed) {
+						t.Error(err)
+					}
+					return
+				}
+				acked.Add(1)
+			}
+		})
+	}
+	for acked.Load() < 1000 {
+		if t.Failed() {
+			break
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	j = openJournal(t, dir, smallJournal())
+	if got, want := int64(len(liveNumbers(t, j))), acked.Load()+1; got != want {
+		t.Fatalf("%d entries, %d were acknowledged", got, want)
+	}
+}
+
+// TestMachineStopped: after a crash of the machine nothing is appended to a journal whose end may be missing.
+func TestMachineStopped(t *testing.T) {
+	dir := t.TempDir()
+	o := smallJournal()
+	open := func(boot string) *Journal {
+		o.BootID = boot
+		j, err := OpenJournal(dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j
+	}
+	appendOne := func(j *Journal, n int) {
+		if _, err := j.Append(entry(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j := open("boot-1")
+	first := j.ID()
+	appendOne(j, 1)
+	if err := crash(j); err != nil {
+		t.Fatal(err)
+	}
+
+	j = open("boot-2")
+	second := j.ID()
+	if second == first || j.Recovered().Continued || j.Recovered().Entries != 1 {
+		t.Fatalf("after a crash of the machine journal %x goes on: %+v", first, j.Recovered())
+	}
+	appendOne(j, 2)
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	j = open("boot-3") // it was closed, so that its end is known
+	if j.ID() != second {
+		t.Fatalf("journal %x goes on, want %x", j.ID(), second)
+	}
+	appendOne(j, 3)
+	if err := crash(j); err != nil {
+		t.Fatal(err)
+	}
+
+	j = open("") // not known: as another one
+	third := j.ID()
+	if third == second || third == first {
+		t.Fatalf("journal %x goes on", third)
+	}
+	if diff := cmp.Diff([]int{1, 2, 3}, liveNumbers(t, j)); diff != "" {
+		t.Fatalf("entries (-want +got):\n%s", diff)
+	}
+	// Old journals go when the cluster has them; a number that it has beyond their end is what the crash took.
+	if _, err := j.replicated(first, 100); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.replicated(second, 3); err != nil {
+		t.Fatal(err)
+	}
+	if dirs, err := journalDirs(dir); err != nil || len(dirs) != 1 {
+		t.Fatalf("journals %v, %v", dirs, err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestContradictionsStopTheJournal(t *testing.T) {
+	for name, c := range map[string]struct{ freed, told uint64 }{
+		"the cluster has what the journal never had": {0, 12},
+		"the cluster lost what was freed":            {5, 3},
+	} {
+		j := openJournal(t, t.TempDir(), smallJournal())
+		for n := range 10 {
+			if _, err := j.Append(entry(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.freed > 0 {
+			if _, err := j.replicated(j.ID(), c.freed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := j.replicated(j.ID(), c.told); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if b := j.Backlog(); b.Err == nil {
+			t.Errorf("%s: the backlog says nothing", name)
+		}
+		if _, err := fill(t, j, 10); status.ReasonOf(err) != status.AuditUnavailable {
+			t.Errorf("%s: Append %v", name, err)
+		}
+	}
+}
+
+// damageTail makes the file of the last segment what spoil makes of it.
+func damage(t *testing.T, dir string, spoil func(b []byte) []byte) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*", "*"+segmentSuffix))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("segments %v, %v", names, err)
+	}
+	slices.Sort(names)
+	b, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(names[0], spoil(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamage: within one start of the machine a torn tail is an append that was not acknowledged, and anything else
+// stops the node. After a crash of the machine the journal ends at the damage.
+func TestDamage(t *testing.T) {
+	var record uint64 // where the records of entries 1 to 5 begin
+	for name, c := range map[string]struct {
+		spoil func(b []byte) []byte
+		kept  int // entries that are left
+		torn  bool
+	}{
+		"the last record's length is not there": {func(b []byte) []byte { clear(b[segmentHeader+4*record:][:4]); return b }, 4, true},
+		"a record's length is not there":        {func(b []byte) []byte { clear(b[segmentHeader+2*record:][:4]); return b }, 2, true},
+		"a record is not whole":                 {func(b []byte) []byte { b[segmentHeader+2*record+20] ^= 1; return b }, 2, false},
+		"a length is wrong":                     {func(b []byte) []byte { b[segmentHeader+2*record] ^= 1; return b }, 2, false},
+		"a length is huge":                      {func(b []byte) []byte { b[segmentHeader+2*record+2] = 0xff; return b }, 2, false},
+		"the header is not there":               {func(b []byte) []byte { clear(b[:segmentHeader]); return b }, 0, false},
+		"another journal's":                     {func(b []byte) []byte { b[10]++; return b }, 0, false},
+		"the file is empty":                     {func([]byte) []byte { return nil }, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, boot := range []string{testBoot, "boot-2"} {
+				dir := t.TempDir()
+				o := smallJournal()
+				j, err := OpenJournal(dir, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for n := range 5 {
+					if _, err := j.Append(entry(n*5 + 1)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				record = (j.active.Load().end().offset() - segmentHeader) / 5
+				if err := crash(j); err != nil {
+					t.Fatal(err)
+				}
+				damage(t, dir, c.spoil)
+				o.BootID = boot
+				j, err = OpenJournal(dir, o)
+				if boot == testBoot && !c.torn {
+					if !errors.Is(err, ErrDamaged) {
+						t.Fatalf("opened: %v", err)
+					}
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := len(liveNumbers(t, j)); got != c.kept || (j.Recovered().Damage != nil) == c.torn {
+					t.Errorf("boot %s: %d entries, want %d; damage %v", boot, got, c.kept, j.Recovered().Damage)
+				}
+				if err := errors.Join(crash(j)); err != nil {
+					t.Fatal(err)
+				}
+				if j, err = OpenJournal(dir, o); err != nil { // what was found once is found again
+					t.Fatal(err)
+				}
+				if got := len(liveNumbers(t, j)); got != c.kept {
+					t.Errorf("boot %s: %d entries at the second opening, want %d", boot, got, c.kept)
+				}
+				if err := j.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestHoleBetweenSegments: a segment that is missing is never passed over.
+func TestHoleBetweenSegments(t *testing.T) {
+	dir := t.TempDir()
+	o := smallJournal()
+	j, err := OpenJournal(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 4000 {
+		if _, err := j.Append(entry(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := crash(j); err != nil {
+		t.Fatal(err)
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "*", "*"+segmentSuffix))
+	if err != nil || len(names) < 3 {
+		t.Fatalf("segments %v, %v", names, err)
+	}
+	slices.Sort(names)
+	if err := os.Remove(names[1]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenJournal(dir, o); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("opened: %v", err)
+	}
+	o.BootID = "boot-2"
+	j = openJournal(t, dir, o)
+	if got := liveNumbers(t, j); len(got) == 0 || got[len(got)-1] != len(got)-1 || j.Recovered().Damage == nil {
+		t.Fatalf("%d entries, damage %v", len(got), j.Recovered().Damage)
+	}
+}
+
+// FuzzSegment: any bytes are refused, or read up to where they make sense.
+func FuzzSegment(f *testing.F) {
+	mem := make([]byte, segmentHeader+200)
+	putSegmentHeader(mem, JournalID{1}, 7)
+	rec, err := encodeRecord(nil, &raftv1.AuditEntry{Time: 1, AgentId: "a"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	copy(mem[segmentHeader:], rec)
+	copy(mem[segmentHeader+len(rec):], rec)
+	f.Add(mem)
+	f.Add(mem[:segmentHeader])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := parseSegmentHeader(b, JournalID{1}); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatal(err)
+		}
+		if len(b) < segmentHeader {
+			return
+		}
+		mem := make([]byte, (len(b)+7)&^7) // words are read: they must be aligned, as a mapping is
+		copy(mem, b)
+		end, err := scanRecords(mem)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatal(err)
+		}
+		if end.offset() > uint64(len(mem)) || end.offset() < segmentHeader || end.entries() > uint64(len(mem))/recordHeader {
+			t.Fatalf("ends at %d behind %d entries, of %d bytes", end.offset(), end.entries(), len(mem))
+		}
+	})
+}
+
+// FuzzCursor: any bytes are refused, or say the same when they are written again.
+func FuzzCursor(f *testing.F) {
+	c := Cursor{After: Position{Time: -5}, Block: 9, Journals: []JournalEnd{{JournalID{1}, 3}, {JournalID{2}, 4}}}
+	b, err := c.AppendBinary(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ParseCursor(b)
+		if err != nil {
+			return
+		}
+		again, err := c.AppendBinary(nil)
+		if err != nil || !slices.Equal(b, again) {
+			t.Fatalf("%x became %x: %v", b, again, err)
+		}
+	})
+}
+
+func benchmarkJournal(b *testing.B) *Journal {
+	o := JournalOptions{NodeID: "node-1", Random: rand.Reader, BootID: testBoot, MaxBacklog: 256 << 20}
+	j, err := OpenJournal(b.TempDir(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = crash(j) })
+	return j
+}
+
+// drainBench frees what the benchmark wrote, so that the disk is not filled.
+func drainBench(b *testing.B, j *Journal, written *atomic.Uint64, stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		j.mu.Lock()
+		st := j.mu.streams[len(j.mu.streams)-1]
+		st.from = place{st.segs[len(st.segs)-1], segmentHeader, st.segs[len(st.segs)-1].first}
+		err := st.free()
+		j.mu.Unlock()
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		syscall.Select(0, nil, nil, nil, &syscall.Timeval{Usec: 2000})
+	}
+}
+
+func BenchmarkAppend1(b *testing.B) { benchmarkAppend(b, 1) }
+func BenchmarkAppend8(b *testing.B) { benchmarkAppend(b, 8) }
+
+func benchmarkAppend(b *testing.B, appenders int) {
+	j := benchmarkJournal(b)
+	stop := make(chan struct{})
+	var drain sync.WaitGroup
+	drain.Go(func() { drainBench(b, j, nil, stop) })
+	b.ReportAllocs()
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for a := range appenders {
+		wg.Go(func() {
+			e := entry(a + 1)
+			for range b.N / appenders {
+				if _, err := j.Append(e); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	close(stop)
+	drain.Wait()
+}
+
+func BenchmarkAppendBatch100(b *testing.B) {
+	j := benchmarkJournal(b)
+	stop := make(chan struct{})
+	var drain sync.WaitGroup
+	drain.Go(func() { drainBench(b, j, nil, stop) })
+	var batch []*raftv1.AuditEntry
+	for n := range 100 {
+		batch = append(batch, entry(n))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := j.AppendBatch(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/entry")
+	close(stop)
+	drain.Wait()
+}
