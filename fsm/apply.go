@@ -67,17 +67,24 @@ func stamp(tx *storage.Tx, r *Reader, index uint64, wall int64) (*writer, error)
 func (x *command) run(c *raftv1.Command) (Outcome, error) {
 	before := x.writes
 	o, err := x.outcome(c)
-	if refused, ok := errors.AsType[*status.Error](err); ok {
-		if x.writes != before {
-			return o, faultf(CauseInvariant, "%T was refused after it had written: %w", c.GetCommand(), refused)
-		}
-		o, err = Outcome{Revision: x.index, Refused: refused}, nil
-	}
-	if err != nil {
+	if o, err = x.settle(before, c, o, err); err != nil {
 		return o, fmt.Errorf("%T: %w", c.GetCommand(), err)
 	}
 	x.noteAct(c, o.Refused)
 	return o, nil
+}
+
+// settle tells refusals from faults. A transaction has no savepoint: a refused command that has written, before counted,
+// is a fault, because its half would stay.
+func (x *command) settle(before int, c *raftv1.Command, o Outcome, err error) (Outcome, error) {
+	refused, ok := errors.AsType[*status.Error](err)
+	if !ok {
+		return o, err
+	}
+	if x.writes != before {
+		return o, faultf(CauseInvariant, "%T was refused after it had written: %w", c.GetCommand(), refused)
+	}
+	return Outcome{Revision: x.index, Refused: refused}, nil
 }
 
 // outcome passes c through what every command passes. A *status.Error is a refusal.
