@@ -36,23 +36,23 @@ func (n *Node) Stop(ctx context.Context) error {
 	return errors.Join(append(errs, n.unlock())...)
 }
 
-// handOver gives leadership away, so that the cluster needn't wait for a timeout to notice that this node is gone.
+// handOver gives leadership away, so that the cluster needn't wait for a timeout to notice that this node is gone. That
+// nobody can take it doesn't keep a node from stopping.
 func (n *Node) handOver(ctx context.Context) error {
 	err := n.members.transfer(ctx, "")
-	switch status.ReasonOf(err) {
-	case "", status.NotLeader: // somebody else leads, or nobody
-		return nil
-	case status.NotReady:
-		if n.members.alone() {
-			return nil
-		}
+	if r := status.ReasonOf(err); r == "" || r == status.NotLeader {
+		return nil // somebody else leads, or nobody
 	}
-	return err
+	if !n.members.alone() {
+		n.log.Warn("leadership was not handed over", "error", err)
+	}
+	return nil
 }
 
 // drain ships what stands in the journal. What can't be shipped now stays there for the next start.
 func (n *Node) drain(ctx context.Context) error {
-	if n.entrance.why() != "" {
+	leader, _ := n.forwarder.directory.leader()
+	if leader == "" || leader == n.identity.node && !n.members.alone() { // nobody to ship to
 		return nil
 	}
 	if err := n.journal.shipper.Drain(ctx); err != nil {
