@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -27,10 +25,8 @@ const (
 
 // api is what the services share.
 type api struct {
-	node   Node
+	*notary
 	pages  *pageTokens
-	now    func() time.Time
-	random io.Reader
 	secret []byte // the join secret; empty: loopback only
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strconv"
-	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/kavachd/kavachd/authz"
 	"github.com/kavachd/kavachd/cluster"
-	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
 	kavachv1 "github.com/kavachd/kavachd/gen/kavach/v1"
 	"github.com/kavachd/kavachd/ids"
 )
@@ -244,7 +242,7 @@ func (s authorization) ExplainAuthorization(ctx context.Context, req *kavachv1.E
 	if about != nil {
 		act.AgentId, act.Owner, act.Tenant = about.ID.Text(ids.PrefixAgent), about.Owner, about.Tenant
 	}
-	return res, s.node.AppendAudit(ctx, act)
+	return res, s.note(act)
 }
 
 func shownConsidered(in []authz.Considered, q *authz.Request) []*kavachv1.ConsideredGrant {
@@ -267,20 +265,4 @@ func shownConsidered(in []authz.Considered, q *authz.Request) []*kavachv1.Consid
 		}
 	}
 	return out
-}
-
-// act begins the audit entry of an administrative act that changes nothing and so is no command.
-func (a *api) act(ctx context.Context, method string, began time.Time) *raftv1.AuditEntry {
-	c := callerOf(ctx)
-	return &raftv1.AuditEntry{
-		Kind:      uint32(kavachv1.AuditKind_AUDIT_KIND_ADMIN),
-		Action:    method,
-		Result:    uint32(kavachv1.AuditResult_AUDIT_RESULT_ALLOWED),
-		Tenant:    c.key.Tenant,
-		Ip:        c.ip(),
-		UserAgent: c.userAgent(),
-		Trace:     c.trace(),
-		CallerKey: c.key.ID[:],
-		Duration:  int64(a.now().Sub(began)),
-	}
 }

@@ -100,10 +100,9 @@ func (g *gate) allow(ctx context.Context, spec connect.Spec, peer connect.Peer, 
 // identify finds the key in what the node has applied, and, if it is not there, in a confirmed read: another node may
 // have made it a moment ago.
 func (g *gate) identify(ctx context.Context, hash ids.Hash) (authz.KeySpec, error) {
-	if v := g.node.Local(); v != nil {
-		if key := v.State.KeyByHash(hash); key != nil {
-			return *key, cluster.Usable(key, v.Now)
-		}
+	local, _, now := g.node.Local()
+	if key := local.KeyByHash(hash); key != nil {
+		return *key, cluster.Usable(key, now)
 	}
 	ctx, cancel := context.WithTimeout(ctx, DefaultCallTimeout)
 	defer cancel()

@@ -134,7 +134,7 @@ func (s operations) operate(ctx context.Context, method, nodeID string, do func(
 	if err != nil {
 		refuse(act, err)
 	}
-	if auditErr := s.node.AppendAudit(ctx, act); auditErr != nil {
+	if auditErr := s.note(act); auditErr != nil {
 		return auditErr
 	}
 	return err

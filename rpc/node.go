@@ -2,8 +2,10 @@ package rpc
 
 import (
 	"context"
+	"time"
 
 	"github.com/kavachd/kavachd/audit"
+	"github.com/kavachd/kavachd/authz/state"
 	"github.com/kavachd/kavachd/cluster"
 	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
 	"github.com/kavachd/kavachd/ids"
@@ -29,8 +31,8 @@ type Node interface {
 
 // Reader reads the node's own state.
 type Reader interface {
-	// Local returns the newest version that this node has applied, without any proof that it is current.
-	Local() *cluster.View
+	// Local returns the decision state as this node has it, its index and the time, without any proof that it is current.
+	Local() (state.View, uint64, time.Time)
 	// Read runs eval on one version of the state that is as current as level asks. eval may run more than once.
 	Read(ctx context.Context, level cluster.Level, eval func(*cluster.View) error) (cluster.Served, error)
 }
@@ -49,12 +51,12 @@ type Decider interface {
 
 // Trail reads and extends the audit trail.
 type Trail interface {
-	// AppendAudit journals an act of this node; id, time and node are filled in where they are empty.
-	AppendAudit(ctx context.Context, e *raftv1.AuditEntry) error
+	// Journal takes the entries of this node's own acts.
+	Journal() *audit.Journal
 	// QueryAudit returns a page of the whole cluster's entries.
 	QueryAudit(ctx context.Context, level cluster.Level, q audit.Query) (*audit.Page, cluster.Served, error)
-	// GetAudit returns one entry, nil if there is none.
-	GetAudit(ctx context.Context, level cluster.Level, id ids.ID) (*audit.Found, cluster.Served, error)
+	// AuditEntry returns one entry, nil if there is none.
+	AuditEntry(ctx context.Context, level cluster.Level, id ids.ID) (*audit.Found, cluster.Served, error)
 }
 
 // Operator shows and steers the cluster.
@@ -64,3 +66,5 @@ type Operator interface {
 	Transfer(ctx context.Context, target string) error
 	Remove(ctx context.Context, nodeID string) error
 }
+
+var _ Node = (*cluster.Node)(nil)

@@ -70,8 +70,9 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
 	}
-	failures := newTally(cfg.Log, cfg.Now, cfg.Node.AppendAudit)
-	root, err := routes(cfg, failures)
+	notes := &notary{node: cfg.Node, now: cfg.Now, random: cfg.Random}
+	failures := newTally(cfg.Log, cfg.Now, notes.note)
+	root, err := routes(cfg, notes, failures)
 	if err != nil {
 		return nil, fmt.Errorf("rpc: %w", err)
 	}
@@ -101,12 +102,12 @@ var serviceNames = []string{
 }
 
 // routes builds everything that the port serves.
-func routes(cfg Config, failures *tally) (http.Handler, error) {
+func routes(cfg Config, notes *notary, failures *tally) (http.Handler, error) {
 	pages, err := newPageTokens(cfg.Node.DeriveKey("page-token"), cfg.Now)
 	if err != nil {
 		return nil, err
 	}
-	shared := &api{node: cfg.Node, pages: pages, now: cfg.Now, random: cfg.Random, secret: cfg.JoinSecret}
+	shared := &api{notary: notes, pages: pages, secret: cfg.JoinSecret}
 	options, err := handlerOptions(cfg, failures)
 	if err != nil {
 		return nil, err
@@ -183,42 +184,6 @@ func requests() (out []proto.Message) {
 		}
 	}
 	return out
-}
-
-// health serves what anybody may ask: is the process there, and may it decide.
-func health(mux *http.ServeMux, node Operator) {
-	mux.Handle(grpchealth.NewHandler(checker{node}))
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, "ok\n") // the client is gone if it fails
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		if st, err := node.Status(); err != nil || !st.Ready {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			_, _ = io.WriteString(w, "not ready\n")
-			return
-		}
-		_, _ = io.WriteString(w, "ok\n")
-	})
-}
-
-// checker answers grpc.health.v1: serving means that this node may decide. It says no more to callers without a key.
-type checker struct{ node Operator }
-
-// Check implements grpchealth.Checker.
-func (c checker) Check(_ context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
-	known := req.Service == ""
-	for _, name := range serviceNames {
-		known = known || name == req.Service
-	}
-	if !known {
-		return nil, errNoSuchService()
-	}
-	if st, err := c.node.Status(); err != nil || !st.Ready {
-		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
-	}
-	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
 }
 
 // errBodyTooLarge is what a body that is known to be too large is refused with.

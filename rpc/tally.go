@@ -16,15 +16,13 @@ const (
 	tallyWindow = time.Minute
 	// tallyAddresses bounds the addresses counted apart; those beyond share one count, under no address.
 	tallyAddresses = 4096
-	// tallyWriteTimeout bounds the writing of one entry.
-	tallyWriteTimeout = 5 * time.Second
 )
 
 // tally counts callers that failed to authenticate: one audit entry per address and minute, however many there are
 // (SPEC 7). Addresses of IPv6 count by their /64, which one machine owns. Safe for concurrent use.
 type tally struct {
 	log    *slog.Logger
-	record func(ctx context.Context, e *raftv1.AuditEntry) error
+	record func(e *raftv1.AuditEntry) error
 	now    func() time.Time
 
 	mu     sync.Mutex
@@ -37,7 +35,7 @@ type failures struct {
 	count uint64
 }
 
-func newTally(log *slog.Logger, now func() time.Time, record func(context.Context, *raftv1.AuditEntry) error) *tally {
+func newTally(log *slog.Logger, now func() time.Time, record func(*raftv1.AuditEntry) error) *tally {
 	return &tally{log: log, now: now, record: record, counts: make(map[netip.Prefix]*failures)}
 }
 
@@ -102,10 +100,7 @@ func (t *tally) run(ctx context.Context) {
 // can't be written is logged: the caller has long had its answer.
 func (t *tally) flush(due time.Time) {
 	for p, f := range t.take(due) {
-		ctx, cancel := context.WithTimeout(context.Background(), tallyWriteTimeout)
-		err := t.record(ctx, failureEntry(p, f))
-		cancel()
-		if err != nil {
+		if err := t.record(failureEntry(p, f)); err != nil {
 			t.log.Error("audit entry of failed authentications not written", "address", p.String(), "count", f.count, "error", err)
 		}
 	}

@@ -21,7 +21,7 @@ type recorded struct {
 	entries []*raftv1.AuditEntry
 }
 
-func (r *recorded) record(_ context.Context, e *raftv1.AuditEntry) error {
+func (r *recorded) record(e *raftv1.AuditEntry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.entries = append(r.entries, e)
@@ -93,7 +93,7 @@ func TestTallyIsBounded(t *testing.T) {
 
 func TestTallyTellsOfALostEntry(t *testing.T) {
 	var log strings.Builder
-	ta := newTally(slog.New(slog.NewTextHandler(&log, nil)), time.Now, func(context.Context, *raftv1.AuditEntry) error {
+	ta := newTally(slog.New(slog.NewTextHandler(&log, nil)), time.Now, func(*raftv1.AuditEntry) error {
 		return errors.New("disk full")
 	})
 	ta.add("10.0.0.1")

@@ -9,7 +9,6 @@ import (
 
 	"github.com/kavachd/kavachd/audit"
 	"github.com/kavachd/kavachd/cluster"
-	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
 	kavachv1 "github.com/kavachd/kavachd/gen/kavach/v1"
 	"github.com/kavachd/kavachd/ids"
 	"github.com/kavachd/kavachd/status"
@@ -118,7 +117,7 @@ func (s trail) GetAuditEntry(ctx context.Context, req *kavachv1.GetAuditEntryReq
 	if err := s.authenticated(ctx); err != nil {
 		return nil, err
 	}
-	found, served, err := s.node.GetAudit(ctx, level(req.GetConsistency()), id)
+	found, served, err := s.node.AuditEntry(ctx, level(req.GetConsistency()), id)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +151,7 @@ func (s trail) ExportAuditLog(ctx context.Context, req *kavachv1.ExportAuditLogR
 	if f.Tenant != "" {
 		act.Tenant = f.Tenant
 	}
-	if err := s.node.AppendAudit(ctx, act); err != nil {
+	if err := s.note(act); err != nil {
 		return err
 	}
 	out := &pieces{stream: stream}
@@ -218,12 +217,3 @@ func (p *pieces) send(missing []string) error {
 
 // end sends the last piece, which an export always has.
 func (p *pieces) end(missing []string) error { return p.send(missing) }
-
-// refuse makes an act's entry one of a refusal.
-func refuse(act *raftv1.AuditEntry, err error) {
-	act.Result = uint32(kavachv1.AuditResult_AUDIT_RESULT_DENIED)
-	act.Refusal = string(status.ReasonOf(err))
-	if e := statusOf(err); e != nil {
-		act.Reason = e.Message
-	}
-}
