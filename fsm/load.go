@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"time"
+
 	"github.com/kavachd/kavachd/authz/state"
 	"github.com/kavachd/kavachd/ids"
 	"github.com/kavachd/kavachd/storage"
@@ -8,19 +10,23 @@ import (
 	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
 )
 
-// loadBatch is how many records Load publishes at a time: enough to be cheap, few enough not to hold the whole state
-// twice.
-const loadBatch = 4096
+// overFor is how long a delegation must be over, by the newest wall stamp, before the decision state lets go of it. A
+// delegation never revives, so all it does there is cost; but nodes judge expiry by their own clocks, which differ by far
+// less than this. Without it, who receives many short delegations would have them all searched until they are purged.
+const overFor = int64(time.Hour)
 
-// Load fills an empty decision state from what r holds: at start and after a restore. Revoked delegations are left out:
-// no decision can rest on them. The caller publishes s when Load has returned; it is the state's one writer meanwhile.
+// Load fills the decision state from what r holds, in place of what it held, as one version: at start and after a
+// restore. Delegations that are revoked or long over are left out: no decision can rest on them.
 func Load(r storage.Reader, s *state.State) error {
-	l := &loader{txn: s.Begin(), s: s}
+	l, err := newLoader(r, s)
+	if err != nil {
+		return err
+	}
+	l.txn.Clear()
 	for _, table := range []byte{storage.TableAgent, storage.TableDelegation, storage.TableKey} {
 		lower, upper := storage.Range(table)
-		err := r.Scan(lower, upper, false, func(key, value []byte) (bool, error) { return true, l.take(key[0], value) })
-		if err != nil {
-			l.txn.Commit() // whatever is published, the caller does not use it
+		if err := r.Scan(lower, upper, false, func(key, value []byte) (bool, error) { return true, l.take(key[0], value) }); err != nil {
+			l.txn.Discard()
 			return err
 		}
 	}
@@ -28,31 +34,55 @@ func Load(r storage.Reader, s *state.State) error {
 	return nil
 }
 
-// loader is a Load under way.
+// Refresh reads again what entries touched, in the version r, and publishes it as one version. It is called behind the
+// commit of the entries and before their index is published, by the state's one writer.
+func Refresh(r storage.Reader, s *state.State, t Touched) error {
+	if t.Empty() {
+		return nil
+	}
+	l, err := newLoader(r, s)
+	if err != nil {
+		return err
+	}
+	if err := l.refresh(t); err != nil {
+		l.txn.Discard() // nothing is published: the node stops
+		return err
+	}
+	l.txn.Commit()
+	return nil
+}
+
+// loader is a Load or a Refresh under way.
 type loader struct {
-	s   *state.State
-	txn *state.Txn
-	n   int
+	*Reader
+	txn  *state.Txn
+	wall int64 // the newest stamp
+}
+
+func newLoader(r storage.Reader, s *state.State) (*loader, error) {
+	l := &loader{Reader: NewReader(r)}
+	c, err := l.Cluster()
+	if err != nil {
+		return nil, err
+	}
+	l.wall, l.txn = c.GetLastWall(), s.Begin()
+	return l, nil
 }
 
 func (l *loader) take(table byte, value []byte) error {
-	if l.n++; l.n%loadBatch == 0 {
-		l.txn.Commit()
-		l.txn = l.s.Begin()
-	}
 	switch table {
 	case storage.TableAgent:
 		a := &raftv1.Agent{}
 		if err := unmarshal(value, a); err != nil {
 			return err
 		}
-		return putAgent(l.txn, a)
+		return l.putAgent(a)
 	case storage.TableDelegation:
 		d := &raftv1.Delegation{}
-		if err := unmarshal(value, d); err != nil {
+		if err := unmarshal(value, d); err != nil || l.dead(d.GetRevokedAt(), d.GetExpiresAt()) {
 			return err
 		}
-		return putDelegation(l.txn, ids.ID(d.GetId()), d)
+		return l.putDelegation(d)
 	default:
 		k := &raftv1.ApiKey{}
 		if err := unmarshal(value, k); err != nil {
@@ -63,75 +93,72 @@ func (l *loader) take(table byte, value []byte) error {
 	}
 }
 
-// Refresh reads again what entries touched, in the version r, and publishes it at once. It is called behind the commit
-// of the entries and before their index is published, by the state's one writer.
-func Refresh(r storage.Reader, s *state.State, t Touched) error {
-	if t.Empty() {
-		return nil
-	}
-	txn, reader := s.Begin(), NewReader(r)
-	err := refresh(reader, txn, t)
-	if err != nil {
-		return err // nothing is published: the node stops
-	}
-	txn.Commit()
-	return nil
-}
-
-func refresh(r *Reader, txn *state.Txn, t Touched) error {
+func (l *loader) refresh(t Touched) error {
 	for _, ref := range t.Agents {
-		a, err := record(r, storage.AgentKey(ref.Tenant, ref.ID), &raftv1.Agent{})
+		a, err := record(l.Reader, storage.AgentKey(ref.Tenant, ref.ID), &raftv1.Agent{})
 		if err != nil {
 			return err
 		}
 		if a == nil {
-			txn.DeleteAgent(ref.ID)
-		} else if err := putAgent(txn, a); err != nil {
+			l.txn.DeleteAgent(ref.ID)
+		} else if err := l.putAgent(a); err != nil {
 			return err
 		}
 	}
 	for _, id := range t.Delegations {
-		d, err := r.Delegation(id)
+		d, err := l.Delegation(id)
 		if err != nil {
 			return err
 		}
-		if err := putDelegation(txn, id, d); err != nil {
+		if d == nil || l.dead(d.GetRevokedAt(), d.GetExpiresAt()) {
+			l.txn.DeleteDelegation(id)
+			continue
+		}
+		l.trim(ids.ID(d.GetTo()))
+		if err := l.putDelegation(d); err != nil {
 			return err
 		}
 	}
 	for _, id := range t.Keys {
-		k, err := r.Key(id)
+		k, err := l.Key(id)
 		if err != nil {
 			return err
 		}
-		if k == nil {
-			txn.DeleteKey(id)
-		} else {
-			txn.PutKey(keySpec(k))
+		if k != nil { // keys never go
+			l.txn.PutKey(keySpec(k))
 		}
 	}
 	return nil
 }
 
-func putAgent(txn *state.Txn, a *raftv1.Agent) error {
+// dead tells what no decision can rest on any more, on whichever node.
+func (l *loader) dead(revokedAt, expiresAt int64) bool {
+	return revokedAt != 0 || expiresAt != 0 && expiresAt <= l.wall-overFor
+}
+
+// trim drops what a receiver has received and is long over. Whoever gets many pays with each: its list stays short.
+func (l *loader) trim(to ids.ID) {
+	for _, d := range l.txn.View().Received(to) {
+		if l.dead(0, d.ExpiresAt) {
+			l.txn.DeleteDelegation(d.ID)
+		}
+	}
+}
+
+func (l *loader) putAgent(a *raftv1.Agent) error {
 	c, err := CompileAgent(a)
 	if err != nil {
 		return err
 	}
-	txn.PutAgent(c)
+	l.txn.PutAgent(c)
 	return nil
 }
 
-// putDelegation holds what is not revoked, and drops the rest.
-func putDelegation(txn *state.Txn, id ids.ID, d *raftv1.Delegation) error {
-	if d == nil || d.GetRevokedAt() != 0 {
-		txn.DeleteDelegation(id)
-		return nil
-	}
+func (l *loader) putDelegation(d *raftv1.Delegation) error {
 	c, err := CompileDelegation(d)
 	if err != nil {
 		return err
 	}
-	txn.PutDelegation(c)
+	l.txn.PutDelegation(c)
 	return nil
 }
