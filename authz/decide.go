@@ -313,18 +313,18 @@ func (s *search) grantAllowed() Grant {
 	return Grant{Delegation: s.path[0], Ordinal: s.grants[0]}
 }
 
-// draw takes one call from every counter on the allowing path, all or none; it tells whether that worked, or which
-// grant has nothing left.
+// draw takes one call from every counter on the allowing path, all or none, and tells whether that worked; if not, the
+// grant that has nothing left is spent. The root comes first: a giver answers before its receiver's own quota does.
 func (s *search) draw(v *Verdict) (bool, error) {
 	var draws []Draw
 	var grants []Grant
-	for i := range s.n {
+	if e := s.root.Holder.perms.entry(s.root.Ordinal); e.flags&hasQuota != 0 {
+		grants = append(grants, s.root)
+	}
+	for i := s.n - 1; i >= 0; i-- {
 		if e := s.path[i].perms.entry(s.grants[i]); e.flags&hasQuota != 0 {
 			grants = append(grants, Grant{Delegation: s.path[i], Ordinal: s.grants[i]})
 		}
-	}
-	if e := s.root.Holder.perms.entry(s.root.Ordinal); e.flags&hasQuota != 0 {
-		grants = append(grants, s.root)
 	}
 	if len(grants) == 0 {
 		return true, nil
