@@ -220,17 +220,15 @@ func (s *Store) adopt(v *storage.View) error {
 }
 
 // notOlder refuses a state older than ours: a message of the library that was held up in the network would take the
-// node back behind entries that its log has compacted.
+// node back behind entries that its log has compacted. Older is meant as in Raft, by term first: a leader that was cut
+// off during an operator's restore may hold an index above the cluster's, and must be able to come back.
 func (s *Store) notOlder(p storage.Position) error {
 	m, err := s.meta()
 	if err != nil {
 		return err
 	}
-	at := m.Applied
-	if m.Stamp != nil && m.Stamp.Index > at.Index {
-		at = m.Stamp.Position
-	}
-	if p.Index < at.Index {
+	at := position(m)
+	if p.Term < at.Term || p.Term == at.Term && p.Index < at.Index {
 		return fmt.Errorf("received the state of %v, this node is at %v already", p, at)
 	}
 	return nil

@@ -22,10 +22,7 @@ func snapshotMeta(m storage.Meta) (meta raft.SnapshotMeta, ok bool) {
 	if m.Stamp == nil {
 		return raft.SnapshotMeta{}, false
 	}
-	at, config := m.Stamp.Position, m.Stamp.Configuration
-	if m.Applied.Index > at.Index {
-		at = m.Applied
-	}
+	at, config := position(m), m.Stamp.Configuration
 	if m.Config != nil && m.Config.Index > m.Stamp.Index {
 		config = *m.Config
 	}
@@ -37,4 +34,12 @@ func snapshotMeta(m storage.Meta) (meta raft.SnapshotMeta, ok bool) {
 		Configuration:      raft.DecodeConfiguration(config.Data),
 		ConfigurationIndex: config.Index,
 	}, true
+}
+
+// position is where the state stands in the library's eyes.
+func position(m storage.Meta) storage.Position {
+	if m.Stamp != nil && m.Stamp.Index > m.Applied.Index {
+		return m.Stamp.Position
+	}
+	return m.Applied
 }
