@@ -119,9 +119,7 @@ func (g *gate) identify(ctx context.Context, hash ids.Hash) (authz.KeySpec, erro
 }
 
 func unauthenticated(message string) *connect.Error {
-	e := wireError(status.New(status.Unauthenticated, "%s", message))
-	e.Meta().Set("WWW-Authenticate", "Bearer")
-	return e
+	return wireError(status.New(status.Unauthenticated, "%s", message))
 }
 
 // bearer returns the hash of the API key that a request carries. ok is false if it carries none that could be one.

@@ -134,7 +134,7 @@ func malformed(m proto.Message) *status.Error {
 }
 
 var (
-	jsonFieldAtFault = regexp.MustCompile(`(?:field|parameter) "?([A-Za-z_][\w.]*)"?`)
+	jsonFieldAtFault = regexp.MustCompile(`(?:field|field path|parameter) (?:"([\w.]+)"|([\w.]+):)`)
 	jsonErrorPrefix  = regexp.MustCompile(`^proto:[\s\x{a0}]*`)
 )
 
@@ -154,7 +154,7 @@ func decodeJSON(data []byte, m proto.Message) *status.Error {
 	text := strings.ToValidUTF8(jsonErrorPrefix.ReplaceAllString(err.Error(), ""), "\uFFFD")
 	e := status.New(status.InvalidArgument, "malformed JSON: %s", text)
 	if found := jsonFieldAtFault.FindStringSubmatch(text); found != nil {
-		e.WithField(found[1], "%s", text)
+		e.WithField(found[1]+found[2], "%s", text)
 	}
 	return e
 }

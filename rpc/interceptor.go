@@ -164,7 +164,6 @@ func (g *guard) mask(ctx context.Context, spec connect.Spec, err error) *connect
 	if e := statusOf(err); e != nil {
 		if e.Reason == status.Unauthenticated {
 			g.failed(callerOf(ctx).peer)
-			return unauthenticated(e.Message)
 		}
 		return wireError(e)
 	}

@@ -31,6 +31,8 @@ type world struct {
 	log  *syncBuffer
 	h1   *http.Client
 	h2c  *http.Client
+
+	stopped sync.Once
 }
 
 // syncBuffer is a log that many goroutines write.
@@ -91,6 +93,9 @@ func newWorld(t testing.TB, wrap func(Node) Node) *world {
 		},
 	}}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the node's log:\n%s", w.log)
+		}
 		w.h1.CloseIdleConnections()
 		w.h2c.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -100,9 +105,7 @@ func newWorld(t testing.TB, wrap func(Node) Node) *world {
 		}
 		<-served
 		handler.Close()
-		if err := node.Stop(ctx); err != nil {
-			t.Errorf("stop: %v", err)
-		}
+		w.stop(ctx, t)
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -115,6 +118,15 @@ func newWorld(t testing.TB, wrap func(Node) Node) *world {
 	}
 	w.key = res.GetSecret()
 	return w
+}
+
+// stop stops the node, once.
+func (w *world) stop(ctx context.Context, t testing.TB) {
+	w.stopped.Do(func() {
+		if err := w.node.Stop(ctx); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	})
 }
 
 func listen(t testing.TB) net.Listener {

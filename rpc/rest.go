@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"regexp"
 	"strings"
 	"sync/atomic"
 
@@ -61,6 +60,9 @@ func (w *restWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *restWriter) WriteHeader(code int) {
+	if code == http.StatusUnauthorized { // RFC 9110 11.6.1; gRPC could not carry it
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
 	if code >= http.StatusBadRequest && !w.reached.Load() {
 		w.code = code
 		return
@@ -129,14 +131,10 @@ func foreign(code int, text string, r *http.Request) (*status.Error, int) {
 	}
 	e := status.New(status.InvalidArgument, "%s", text)
 	if m := jsonFieldAtFault.FindStringSubmatch(text); m != nil {
-		e.WithField(m[1], "%s", text)
-	} else if m := quotedName.FindStringSubmatch(text); m != nil {
-		e.WithField(m[1], "%s", text)
+		e.WithField(m[1]+m[2], "%s", text)
 	}
 	return e, code
 }
-
-var quotedName = regexp.MustCompile(`"([A-Za-z_][\w.]*)"`)
 
 // restError is an error as REST answers it: google.rpc.Status as JSON.
 func restError(e *connect.Error) []byte {
