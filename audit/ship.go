@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/kavachd/kavachd/audit/block"
 	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
@@ -53,9 +54,9 @@ func (j *Journal) cut(b *block.Builder) (*raftv1.AppendAuditBlock, error) {
 func (j *Journal) replicated(id JournalID, next uint64) (n uint64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	i := 0
-	for j.mu.streams[i].id != id {
-		i++
+	i := slices.IndexFunc(j.mu.streams, func(st *stream) bool { return st.id == id })
+	if i < 0 {
+		return 0, fmt.Errorf("journal %x is shipped and gone", id)
 	}
 	st := j.mu.streams[i]
 	switch {
