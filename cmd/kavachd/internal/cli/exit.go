@@ -53,6 +53,19 @@ func explain(err error) problem {
 	if errors.As(err, &usage) {
 		return problem{code: ExitUsage, reason: "USAGE", message: err.Error()}
 	}
+	if asFatal(err) {
+		return problem{code: ExitError, message: err.Error()}
+	}
+	var unknown *outcomeError
+	if errors.As(err, &unknown) {
+		p := explain(unknown.err)
+		p.hint = "The change may have happened. To learn the outcome, and to be safe, repeat the command with --idempotency-key " + unknown.key
+		return p
+	}
+	var unreachable *unreachableError
+	if errors.As(err, &unreachable) {
+		return problem{code: ExitUnavailable, reason: "UNREACHABLE", message: err.Error(), hint: hintAddress}
+	}
 	var ce *connect.Error
 	if !errors.As(err, &ce) {
 		return explainLocal(err)
@@ -65,7 +78,7 @@ func explain(err error) problem {
 	}
 	p.code = exitCode(ce, detail)
 	p.hint = hint(p.reason, p.code, detail)
-	if p.hint == "" && connect.IsWireError(ce) == false && p.code == ExitUnavailable {
+	if p.hint == "" && !connect.IsWireError(ce) && p.code == ExitUnavailable {
 		p.hint = hintAddress
 	}
 	return p
@@ -75,11 +88,18 @@ const hintAddress = "Is a node running there? Give the addresses with --addr or 
 
 func explainLocal(err error) problem {
 	var netErr net.Error
+	var config *configError
+	var notReady *notReadyError
+	var incomplete *incompleteError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return problem{code: ExitUnavailable, reason: string(status.DeadlineExceeded), message: err.Error(), hint: "Give it longer with --timeout."}
 	case errors.Is(err, context.Canceled):
 		return problem{code: ExitError, reason: string(status.Canceled), message: "interrupted"}
+	case errors.As(err, &notReady), errors.As(err, &incomplete):
+		return problem{code: ExitUnavailable, reason: string(status.NotReady), message: err.Error()}
+	case errors.As(err, &config):
+		return problem{code: ExitUsage, reason: "CONFIG", message: err.Error(), hint: "docs/configuration.md lists every setting; `kavachd config print` shows the values in force and where they come from."}
 	case errors.As(err, &netErr):
 		return problem{code: ExitUnavailable, reason: "UNAVAILABLE", message: err.Error(), hint: hintAddress}
 	}
@@ -164,7 +184,7 @@ func hint(reason string, code int, detail *kavachv1.ErrorDetail) string {
 
 // show writes the problem for people: one line, one line a field, one hint.
 func (p problem) show(w io.Writer) {
-	if p.reason == "" || p.reason == "USAGE" {
+	if p.reason == "" || p.code == ExitUsage {
 		fmt.Fprintf(w, "Error: %s\n", p.message)
 	} else {
 		fmt.Fprintf(w, "Error: %s: %s\n", p.reason, p.message)

@@ -12,8 +12,13 @@ import (
 // Main runs one command line and returns the process's exit code.
 func Main(ctx context.Context, args []string, env Env) int {
 	root := newRoot(env)
+	began := false
+	prepare(root, &began)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && !began {
+		err = &usageError{err} // cobra complains before it runs anything, without a type of its own
+	}
 	switch {
 	case err == nil:
 		return ExitOK
@@ -60,17 +65,12 @@ func newRoot(env Env) *cobra.Command {
 		Short:         "Authorization for agents, replicated",
 		Long:          rootLong,
 		Example:       rootExample,
-		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return cmd.Help()
-		},
 	}
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddGroup(
 		&cobra.Group{ID: groupNode, Title: "Run a node:"},
 		&cobra.Group{ID: groupAPI, Title: "Use the API:"},
@@ -78,8 +78,8 @@ func newRoot(env Env) *cobra.Command {
 	)
 	root.SetHelpCommandGroupID(groupHelp)
 	root.SetCompletionCommandGroupID(groupHelp)
-	root.AddCommand(newVersion(env))
-	checkArgs(root)
+	root.AddCommand(newAgent(env), newAuthorize(env), newDelegate(env), newAudit(env), newCluster(env), newAccess(env), newHealth(env))
+	root.AddCommand(newServer(env), newDev(env), newConfig(env), newVersion(env))
 	return root
 }
 
@@ -90,31 +90,31 @@ const (
 	groupHelp = "help"
 )
 
-// checkArgs makes every complaint about arguments a usage error, and every command that only has others below it refuse
-// a word that is none of them (cobra would print the help and succeed).
-func checkArgs(cmd *cobra.Command) {
-	check := cmd.Args
-	if cmd.HasSubCommands() && cmd.RunE == nil {
+// prepare goes through the tree: began tells when a command's own work begins, so that every error before it is one of
+// usage; and a command that only has others below it refuses a word that is none of them (cobra would print the help and
+// succeed).
+func prepare(cmd *cobra.Command, began *bool) {
+	if cmd.HasSubCommands() {
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-		check = cobra.NoArgs
+		cmd.Args = noSuchCommand
 	}
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if check == nil {
-			return nil
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			*began = true
+			return run(cmd, args)
 		}
-		err := check(cmd, args)
-		if err == nil {
-			return nil
-		}
-		if cmd.HasSubCommands() && len(args) > 0 {
-			err = fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
-			}
-		}
-		return &usageError{err}
 	}
 	for _, sub := range cmd.Commands() {
-		checkArgs(sub)
+		prepare(sub, began)
 	}
+}
+
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q for %q; did you mean %s?", args[0], cmd.CommandPath(), strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
 }
