@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/kavachd/kavachd/authz"
@@ -110,6 +111,7 @@ func TestLeaderChangesUnderWrites(t *testing.T) {
 	var wg sync.WaitGroup
 	acked := make([][]ids.ID, writers)
 	unknown := make([]int, writers)
+	var done atomic.Int64
 	ctx := soon(t)
 	for w := range writers {
 		wg.Go(func() {
@@ -127,14 +129,26 @@ func TestLeaderChangesUnderWrites(t *testing.T) {
 				}
 				unknown[w] += n
 				acked[w] = append(acked[w], id)
+				done.Add(1)
 			}
 		})
 	}
-	for range 3 {
+	progress := func() {
+		target := done.Load() + 10*writers
+		c.Await("more writes", func() error {
+			if n := done.Load(); n < target {
+				return fmt.Errorf("%d of %d writes are done", n, target)
+			}
+			return nil
+		})
+	}
+	for range 2 {
+		progress()
 		leader := c.Leader()
 		if err := leader.Transfer(ctx, ""); err != nil {
 			t.Errorf("transfer from node %d: %v", leader.Index(), err)
 		}
+		progress()
 		leader = c.Leader()
 		c.Network.Isolate(leader.Index())
 		var rest []*clustertest.Node
@@ -152,6 +166,7 @@ func TestLeaderChangesUnderWrites(t *testing.T) {
 		c.Network.Heal()
 		c.Leader()
 	}
+	progress()
 	close(stop)
 	wg.Wait()
 	total := 0

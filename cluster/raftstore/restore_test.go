@@ -6,10 +6,13 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/hashicorp/raft"
 
 	"github.com/kavachd/kavachd/cluster/raftstore"
@@ -203,7 +206,6 @@ type tamper struct {
 	off   int64
 	after int           // bytes before the silence, 0: none
 	end   chan struct{} // of the silence
-	begun chan struct{} // receives one value for each stream
 }
 
 func (s *tamper) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
@@ -222,10 +224,6 @@ type tamperedStream struct {
 }
 
 func (r *tamperedStream) Read(p []byte) (int, error) {
-	select {
-	case r.s.begun <- struct{}{}:
-	default:
-	}
 	if r.s.after == 0 {
 		return r.ReadCloser.Read(p)
 	}
@@ -241,7 +239,6 @@ func (r *tamperedStream) Read(p []byte) (int, error) {
 // tampered brings about a follower that is being sent a state with which the leader tampers.
 func tampered(t *testing.T, s *tamper, stall, timeout time.Duration) (f *raftstoretest.Node) {
 	sp := raftstoretest.Spec{Trailing: 1, Timeout: timeout}
-	s.begun = make(chan struct{}, 1)
 	lsp := sp
 	lsp.Snapshots = func(st *raftstore.Store) raft.SnapshotStore {
 		s.Store = st
@@ -258,12 +255,21 @@ func tampered(t *testing.T, s *tamper, stall, timeout time.Duration) (f *raftsto
 	l.Write(50)
 	l.Snapshot()
 	sp.Stall = stall
+	arrived := make(chan struct{})
+	once := sync.OnceFunc(func() { close(arrived) })
+	sp.FS = func(fs vfs.FS) vfs.FS {
+		return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if strings.Contains(op.Path, "incoming") {
+				once()
+			}
+			return nil
+		}))
+	}
 	f.MustStart(sp)
 	if err := l.Raft.AddNonvoter("n2", "n2", 0, 10*time.Second).Error(); err != nil {
 		t.Fatal(err)
 	}
-	<-s.begun
-	raftstoretest.Await(t, "bytes at the follower", func() bool { return generations(f.Files()) > 1 || f.Store.Installs() > 0 })
+	<-arrived
 	return f
 }
 

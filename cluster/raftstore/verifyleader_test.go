@@ -122,11 +122,15 @@ func deposed(t *testing.T, ask func(l *raft.Raft) error) error {
 	}
 	elect("L")
 	raftstoretest.Await(t, "L to lead", func() bool { return l.State() == raft.Leader && l.Barrier(time.Second).Error() == nil })
+	// C must have every entry, else B may refuse it its vote.
+	raftstoretest.Await(t, "C to have the log of L", func() bool { return c.LastIndex() == l.LastIndex() })
 
 	// 1. L and C can't hear each other; B handles one more heartbeat of L, whose reply is delayed.
 	trans["L"].cutOff("C")
 	trans["C"].cutOff("L")
 	release, held := make(chan struct{}), make(chan struct{}, 1)
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free) // before the shutdowns above, which wait for the reply
 	trans["L"].mu.Lock()
 	trans["L"].hold, trans["L"].held = release, held
 	trans["L"].mu.Unlock()
@@ -154,7 +158,7 @@ func deposed(t *testing.T, ask func(l *raft.Raft) error) error {
 		done <- err
 	case <-time.After(50 * time.Millisecond): // the call is inside the library, where nothing shows it
 	}
-	close(release)
+	free()
 	return <-done
 }
 
