@@ -88,21 +88,23 @@ func (s delegations) previewCreate(ctx context.Context, c *raftv1.CreateDelegati
 	return res, nil
 }
 
-// standing fills in what the chain says of a delegation: whether anything of it is effective, and whether it or
-// something above it has expired.
+// standing fills in what the chain says of a delegation now: its status, and whether anything of it is effective. One
+// whose giver or receiver has expired is expired with it; one that rests on nothing any more, for whatever reason higher
+// up, is inert.
 func standing(d *kavachv1.Delegation, stored *raftv1.Delegation, v *cluster.View) {
 	now := v.Now.UnixNano()
-	switch fsm.DelegationStatus(stored, now) {
-	case fsm.StatusRevoked:
-		d.Status = kavachv1.DelegationStatus_DELEGATION_STATUS_REVOKED
+	from, to := v.State.Agent(ids.ID(stored.GetFrom())), v.State.Agent(ids.ID(stored.GetTo()))
+	d.Status, d.Effective = kavachv1.DelegationStatus(fsm.DelegationStatus(stored, now)), false
+	if d.GetStatus() != kavachv1.DelegationStatus_DELEGATION_STATUS_ACTIVE || from == nil || to == nil || to.Revoked {
 		return
-	case fsm.StatusExpired:
+	}
+	if from.Expired(now) || to.Expired(now) {
 		d.Status = kavachv1.DelegationStatus_DELEGATION_STATUS_EXPIRED
 		return
 	}
-	d.Status = kavachv1.DelegationStatus_DELEGATION_STATUS_ACTIVE
-	for _, held := range authz.Effective(v.State, ids.ID(stored.GetTo()), now) {
-		if held.Delegation == ids.ID(stored.GetId()) && !held.Inert {
+	for _, p := range rulePermissions(d.GetPermissions()) {
+		c := authz.CoveredBy(v.State, from.ID, p, now)
+		if c.Covered && c.Depth <= min(c.MaxDepth, stored.GetMaxDepth()) {
 			d.Effective = true
 			return
 		}

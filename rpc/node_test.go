@@ -26,11 +26,13 @@ const testSecret = "a join secret for tests"
 // world is one real node behind one real server, and what a test needs to call it.
 type world struct {
 	node *cluster.Node
-	url  string
-	key  string // an admin key
-	log  *syncBuffer
-	h1   *http.Client
-	h2c  *http.Client
+	// handler is closed by the end of the world; closing it before is harmless.
+	handler *Handler
+	url     string
+	key     string // an admin key
+	log     *syncBuffer
+	h1      *http.Client
+	h2c     *http.Client
 
 	stopped sync.Once
 }
@@ -54,7 +56,7 @@ func (b *syncBuffer) String() string {
 }
 
 // newWorld starts a node, serves it, and makes the first key. wrap may put something between the API and the node.
-func newWorld(t testing.TB, wrap func(Node) Node) *world {
+func newWorld(t testing.TB, wrap func(Node) Node, options ...func(*Config)) *world {
 	t.Helper()
 	listener, raftListener := listen(t), listen(t)
 	w := &world{url: "http://" + listener.Addr().String(), log: &syncBuffer{}}
@@ -75,10 +77,15 @@ func newWorld(t testing.TB, wrap func(Node) Node) *world {
 	if wrap != nil {
 		seen = wrap(node)
 	}
-	handler, err := New(Config{Node: seen, Log: log, JoinSecret: []byte(testSecret)})
+	cfg := Config{Node: seen, Log: log, JoinSecret: []byte(testSecret)}
+	for _, o := range options {
+		o(&cfg)
+	}
+	handler, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.handler = handler
 	mux := http.NewServeMux()
 	mux.Handle(node.NodeHandler())
 	mux.Handle("/", handler)
