@@ -133,15 +133,15 @@ func isMap(t types.Type) bool {
 	if !ok {
 		return false
 	}
-	for i := range constraint.NumEmbeddeds() {
-		if u, ok := constraint.EmbeddedType(i).(*types.Union); ok {
-			for j := range u.Len() {
-				if _, ok := u.Term(j).Type().Underlying().(*types.Map); ok {
-					return true
-				}
+	for embedded := range constraint.EmbeddedTypes() {
+		u, ok := embedded.(*types.Union)
+		if !ok {
+			u = types.NewUnion([]*types.Term{types.NewTerm(false, embedded)})
+		}
+		for term := range u.Terms() {
+			if _, ok := term.Type().Underlying().(*types.Map); ok {
+				return true
 			}
-		} else if _, ok := constraint.EmbeddedType(i).Underlying().(*types.Map); ok {
-			return true
 		}
 	}
 	return false

@@ -2,6 +2,7 @@ package house
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ type listed struct {
 
 // Load parses and checks the types of every package of the module in root. It compiles what is not in the build cache.
 func Load(root string) (*Module, error) {
-	cmd := exec.Command("go", "list", "-e", "-export", "-deps",
+	cmd := exec.CommandContext(context.Background(), "go", "list", "-e", "-export", "-deps",
 		"-json=Dir,ImportPath,Name,Export,GoFiles,TestGoFiles,XTestGoFiles,IgnoredGoFiles,Module,DepOnly,Error", "./...")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOWORK=off")
@@ -91,7 +92,7 @@ func Load(root string) (*Module, error) {
 	var own []listed
 	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p listed
-		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) { //nolint:musttag // the names are the go command's own
 			break
 		} else if err != nil {
 			return nil, fmt.Errorf("answer of go list: %w", err)
@@ -202,16 +203,16 @@ func (p *Package) object(id *ast.Ident) (pkg, name string) {
 		return "", ""
 	}
 	name = obj.Name()
-	if fn, ok := obj.(*types.Func); ok {
-		if recv := fn.Signature().Recv(); recv != nil {
-			t := recv.Type()
-			if ptr, ok := t.(*types.Pointer); ok {
-				t = ptr.Elem()
-			}
-			if named, ok := types.Unalias(t).(*types.Named); ok {
-				name = named.Obj().Name() + "." + name
-			}
-		}
+	fn, ok := obj.(*types.Func)
+	if !ok || fn.Signature().Recv() == nil {
+		return obj.Pkg().Path(), name
+	}
+	t := fn.Signature().Recv().Type()
+	if ptr, ok := t.(*types.Pointer); ok {
+		t = ptr.Elem()
+	}
+	if named, ok := types.Unalias(t).(*types.Named); ok {
+		name = named.Obj().Name() + "." + name
 	}
 	return obj.Pkg().Path(), name
 }

@@ -39,7 +39,11 @@ func readErrors(statusFile, errorsFile string) (string, error) {
 			if !ok || len(spec.Values) != 1 || !isNamed(spec.Type, "Reason") {
 				continue
 			}
-			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			literal, ok := spec.Values[0].(*ast.BasicLit)
+			if !ok {
+				return "", fmt.Errorf("%s: status.%s is not a literal", statusFile, spec.Names[0].Name)
+			}
+			value, err := strconv.Unquote(literal.Value)
 			if err != nil {
 				return "", err
 			}

@@ -29,23 +29,15 @@ func readImage(raw []byte) (string, error) {
 		return "", err
 	}
 	p := &page{}
-	var paths []string
+	var all []protoreflect.FileDescriptor
 	files.RangeFilesByPackage(public, func(f protoreflect.FileDescriptor) bool {
-		paths = append(paths, f.Path())
+		all = append(all, f)
 		return true
 	})
-	if len(paths) == 0 {
+	if len(all) == 0 {
 		return "", errors.New("no file of package " + public)
 	}
-	slices.Sort(paths)
-	var all []protoreflect.FileDescriptor
-	for _, path := range paths {
-		f, err := files.FindFileByPath(path)
-		if err != nil {
-			return "", err
-		}
-		all = append(all, f.(protoreflect.FileDescriptor))
-	}
+	slices.SortFunc(all, func(a, b protoreflect.FileDescriptor) int { return strings.Compare(a.Path(), b.Path()) })
 	for _, f := range all {
 		for i := range f.Services().Len() {
 			p.service(f.Services().Get(i))

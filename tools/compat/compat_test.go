@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestPageIsCurrent compares the committed page with a fresh one.
 func TestPageIsCurrent(t *testing.T) {
-	want, err := generate("../../testdata/vectors")
+	want, err := generate("../../testdata/vectors", "../../authz/testdata/deviations.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestIncomplete(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := generate(dir)
+	_, err := generate(dir, filepath.Join(dir, "decisions.jsonl"))
 	for _, want := range []string{`the mark "something-new" has no rule`, `the rule for "cycle-accepted" has no case`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
@@ -67,7 +67,7 @@ func TestIncomplete(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "decisions.jsonl"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := generate(dir); err == nil || !strings.Contains(err.Error(), "decisions.jsonl:1") {
+	if _, err := generate(dir, filepath.Join(dir, "decisions.jsonl")); err == nil || !strings.Contains(err.Error(), "decisions.jsonl:1") {
 		t.Errorf("got %v, want the line", err)
 	}
 }

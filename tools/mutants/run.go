@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -176,7 +177,7 @@ func (r *runner) build(ctx context.Context, m *Mutant, flags ...string) (binary,
 	case err != nil:
 		return "", "", fmt.Errorf("run the go command: %w", err)
 	}
-	if _, err := os.Stat(binary); err != nil { // a package without tests
+	if _, err := os.Stat(binary); errors.Is(err, fs.ErrNotExist) { // a package without tests
 		return "", string(out), nil
 	}
 	return binary, "", nil
