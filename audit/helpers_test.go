@@ -55,7 +55,7 @@ func entry(n int) *raftv1.AuditEntry {
 		Id: make([]byte, 16), Time: 1_700_000_000_000_000_000 + int64(n)*1000, NodeId: "node-1", Kind: 1,
 		AgentId: fmt.Sprintf("agt_%026d", n%50), Owner: fmt.Sprint("user-", n%10), Tenant: "default", Action: "read",
 		Resource: fmt.Sprint("mcp:github:repo-", n%30), Parameters: []byte(`{"branch":"main"}`), Result: 1, ReasonCode: 1,
-		PermissionResource: "mcp:github:*", Ip: "10.1.2.3", UserAgent: "kavach-go/1.0", Duration: 900, Revision: 4711,
+		PermissionResource: "mcp:github:*", Ip: "10.1.2.3", UserAgent: "kavach-go/1.0", Trace: fmt.Sprintf("%016x", uint64(n+1)*0x9e3779b97f4a7c15), Duration: 900, Revision: 4711,
 		CallerKey: bytes.Repeat([]byte{7}, 16),
 	}
 	binary.BigEndian.PutUint64(e.Id[8:], uint64(n))
