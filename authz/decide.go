@@ -108,6 +108,10 @@ type search struct {
 	holders [MaxPath + 1]*Agent
 	root    Grant // the own permission at the path's end, once allowed
 
+	via  [MaxPath + 1]denial // via[n]: what the delegation at path[n] answered; here, so that it is not allocated
+	used int                 // the first so many of via have been written
+	last denial
+
 	looked int
 	denied memo
 	spent  []spent // grants whose quota was refused in this decision
@@ -136,7 +140,11 @@ var searches = sync.Pool{New: func() any { return new(search) }}
 func (s *search) release() {
 	s.denied.clear()
 	clear(s.spent)
-	*s = search{denied: s.denied, spent: s.spent[:0]}
+	clear(s.path[:])
+	clear(s.holders[:])
+	clear(s.via[:s.used])
+	s.src, s.q, s.rec, s.root, s.last, s.spent = nil, nil, nil, Grant{}, denial{}, s.spent[:0]
+	s.n, s.used, s.looked = 0, 0, 0
 	searches.Put(s)
 }
 
@@ -144,11 +152,12 @@ func (s *search) release() {
 // again: a giver may still be allowed by another grant. Each round spends one more grant, so it ends.
 func (s *search) decide(agent *Agent, v *Verdict) error {
 	for {
-		var d denial
+		s.last = denial{}
+		d := &s.last
 		if s.rec != nil {
 			s.rec.reset()
 		}
-		allowed, err := s.ask(agent, MaxPath, &d)
+		allowed, err := s.ask(agent, MaxPath, d)
 		if err != nil {
 			return err
 		}
@@ -187,18 +196,20 @@ func (s *search) ask(agent *Agent, above int, d *denial) (bool, error) {
 	if s.own(agent, d) {
 		return true, nil
 	}
+	via := &s.via[s.n]
+	s.used = max(s.used, s.n+1)
 	var shown denial // the first received denial that says more than "nothing matches"
 	for _, del := range s.src.Received(agent.ID) {
 		if s.looked++; s.looked > searchLimit {
 			return false, ErrTooComplex
 		}
-		var via denial
-		allowed, err := s.received(del, above, &via)
+		*via = denial{}
+		allowed, err := s.received(del, above, via)
 		if allowed || err != nil {
 			return allowed, err
 		}
 		if shown.code == 0 && via.code != 0 && via.code != NoMatchingPermission {
-			shown = via
+			shown = *via
 		}
 	}
 	if d.code == NoMatchingPermission && shown.code != 0 {
