@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"math"
+
 	"github.com/kavachd/kavachd/storage"
 
 	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
@@ -14,19 +16,18 @@ func (r *Reader) AuditBlock(block uint64) (*raftv1.AuditBlock, error) {
 // AuditBody returns the body of a block, as audit/block decodes it.
 func (r *Reader) AuditBody(block uint64) ([]byte, error) { return r.r.Get(storage.AuditBodyKey(block)) }
 
-// BlockRef is a block as the sparse index names it.
-type BlockRef struct {
-	Block          uint64
-	Oldest, Newest int64 // Unix nanoseconds of its entries
-}
-
-// AuditBlocks calls fn for the blocks in which value stands as kind (storage.TermTime with an empty value: all), by
-// the time of their newest entry: from the newest back to those whose newest entry is at or after since. Blocks whose
-// oldest entry is after until are left out; 0: no bound. fn ends it with false.
-func (r *Reader) AuditBlocks(kind storage.TermKind, value string, since, until int64, fn func(BlockRef) (bool, error)) error {
-	_, upper := storage.PrefixRange(storage.AuditTermPrefix(kind, value))
-	lower := storage.AuditTermFrom(kind, value, since)
-	return r.r.Scan(lower, upper, true, func(key, v []byte) (bool, error) {
+// AuditBlocks calls fn for the blocks in which value stands as kind (storage.TermKind; TermTime with an empty value: all)
+// and whose newest entry is of a time in [from, to], by that time, ascending or descending, until fn returns false. It has
+// basic types only, because audit asks for it and must not know how keys are spelled.
+func (r *Reader) AuditBlocks(kind uint8, value string, from, to int64, descending bool, fn func(block uint64, oldest, newest int64) (more bool, err error)) error {
+	term := storage.TermKind(kind)
+	lower, upper := storage.AuditTermFrom(term, value, from), []byte(nil)
+	if to == math.MaxInt64 {
+		_, upper = storage.PrefixRange(storage.AuditTermPrefix(term, value))
+	} else {
+		upper = storage.AuditTermFrom(term, value, to+1)
+	}
+	return r.r.Scan(lower, upper, descending, func(key, v []byte) (bool, error) {
 		_, _, newest, n, err := storage.ParseAuditTermKey(key)
 		if err != nil {
 			return false, corruptf("%s: %w", storage.PrintKey(key), err)
@@ -35,15 +36,18 @@ func (r *Reader) AuditBlocks(kind storage.TermKind, value string, since, until i
 		if err != nil {
 			return false, corruptf("%s: %w", storage.PrintKey(key), err)
 		}
-		if until != 0 && oldest > until {
-			return true, nil
-		}
-		return fn(BlockRef{Block: n, Oldest: oldest, Newest: newest})
+		return fn(n, oldest, newest)
 	})
 }
 
+// AuditLast returns the number of the newest block, 0 if there is none.
+func (r *Reader) AuditLast() (uint64, error) {
+	c, err := r.Cluster()
+	return c.GetAuditBlocks(), err
+}
+
 // JournalNext returns the next number that the cluster takes of a journal: 1 for one it has taken nothing of.
-func (r *Reader) JournalNext(journal storage.JournalID) (uint64, error) {
+func (r *Reader) JournalNext(journal [16]byte) (uint64, error) {
 	value, err := r.r.Get(storage.JournalKey(journal))
 	if err != nil {
 		return 0, err

@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -180,12 +182,12 @@ func TestAuditBlocksByTerm(t *testing.T) {
 	for i := range 5 {
 		b.ok(appendBlock(7, uint64(1+2*i), "n1", start+int64(i)*hour, start+int64(i)*hour+second))
 	}
-	refs := func(kind storage.TermKind, value string, since, until int64) (blocks []uint64) {
+	refs := func(kind storage.TermKind, value string, from, to int64, descending bool) (blocks []uint64) {
 		b.read(func(r *Reader) {
-			err := r.AuditBlocks(kind, value, since, until, func(ref BlockRef) (bool, error) {
-				blocks = append(blocks, ref.Block)
-				if ref.Newest != ref.Oldest+second {
-					t.Errorf("%+v", ref)
+			err := r.AuditBlocks(uint8(kind), value, from, to, descending, func(block uint64, oldest, newest int64) (bool, error) {
+				blocks = append(blocks, block)
+				if newest != oldest+second {
+					t.Errorf("block %d: %d to %d", block, oldest, newest)
 				}
 				return true, nil
 			})
@@ -196,20 +198,26 @@ func TestAuditBlocksByTerm(t *testing.T) {
 		return blocks
 	}
 	for _, tc := range []struct {
-		kind         storage.TermKind
-		value        string
-		since, until int64
-		want         []uint64
+		kind     storage.TermKind
+		value    string
+		from, to int64
+		want     []uint64 // the newest first
 	}{
-		{storage.TermTime, "", 0, 0, []uint64{5, 4, 3, 2, 1}},
-		{storage.TermAgent, agentText(testID(10)), start + hour + second, 0, []uint64{5, 4, 3, 2}},
-		{storage.TermAgent, agentText(testID(11)), 0, 0, nil},
-		{storage.TermOwner, "alice", 0, start + hour, []uint64{2, 1}},
-		{storage.TermTenant, "default", start + hour, start + 2*hour, []uint64{3, 2}},
-		{storage.TermResult, ResultTerm(1), start + 4*hour, 0, []uint64{5}},
-		{storage.TermResult, ResultTerm(2), 0, 0, nil},
+		{storage.TermTime, "", math.MinInt64, math.MaxInt64, []uint64{5, 4, 3, 2, 1}},
+		{storage.TermAgent, agentText(testID(10)), start + hour + second, math.MaxInt64, []uint64{5, 4, 3, 2}},
+		{storage.TermAgent, agentText(testID(11)), 0, math.MaxInt64, nil},
+		{storage.TermOwner, "alice", 0, start + hour + second, []uint64{2, 1}},
+		{storage.TermOwner, "alice", 0, start + hour, []uint64{1}},
+		{storage.TermTenant, "default", start + hour, start + 2*hour + second, []uint64{3, 2}},
+		{storage.TermResult, ResultTerm(1), start + 4*hour, math.MaxInt64, []uint64{5}},
+		{storage.TermResult, ResultTerm(2), 0, math.MaxInt64, nil},
 	} {
-		if d := cmp.Diff(tc.want, refs(tc.kind, tc.value, tc.since, tc.until)); d != "" {
+		ascending := slices.Clone(tc.want)
+		slices.Reverse(ascending)
+		if d := cmp.Diff(ascending, refs(tc.kind, tc.value, tc.from, tc.to, false)); d != "" {
+			t.Errorf("%s %q, ascending: %s", tc.kind, tc.value, d)
+		}
+		if d := cmp.Diff(tc.want, refs(tc.kind, tc.value, tc.from, tc.to, true)); d != "" {
 			t.Errorf("%s %q: %s", tc.kind, tc.value, d)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/kavachd/kavachd/authz"
 	"github.com/kavachd/kavachd/authz/state"
@@ -23,7 +24,7 @@ type seen struct {
 
 // look reads a state by every agent of r, so that two states can be compared. Delegations that are over are left out:
 // when they go is a matter of memory.
-func look(t testing.TB, r storage.Reader, s *state.State, wall int64) map[string]seen {
+func look(t rapid.TB, r storage.Reader, s *state.State, wall int64) map[string]seen {
 	t.Helper()
 	v := s.View()
 	out := map[string]seen{}
@@ -59,7 +60,7 @@ func look(t testing.TB, r storage.Reader, s *state.State, wall int64) map[string
 }
 
 // compareStates fails unless kept, which Refresh kept step by step, shows what a fresh Load does.
-func compareStates(t testing.TB, r storage.Reader, kept *state.State, wall int64) {
+func compareStates(t rapid.TB, r storage.Reader, kept *state.State, wall int64) {
 	t.Helper()
 	fresh := state.New()
 	if err := Load(r, fresh); err != nil {
