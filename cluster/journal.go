@@ -43,7 +43,7 @@ func (j *journal) query(ctx context.Context, level Level, q audit.Query) (*audit
 	}
 	var page *audit.Page
 	served, err := j.reader.read(ctx, level, func(v *View) (err error) {
-		page, err = audit.Find(ctx, any(v.Records).(audit.Blocks), q, live)
+		page, err = audit.Find(ctx, v.Records, q, live)
 		return err
 	})
 	if err != nil {
@@ -61,7 +61,7 @@ func (j *journal) get(ctx context.Context, level Level, id ids.ID) (*audit.Found
 	}
 	var found *audit.Found
 	served, err := j.reader.read(ctx, level, func(v *View) (err error) {
-		found, err = audit.Get(ctx, any(v.Records).(audit.Blocks), id, live)
+		found, err = audit.Get(ctx, v.Records, id, live)
 		return err
 	})
 	return found, served, err
