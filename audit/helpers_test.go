@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -215,3 +216,15 @@ func (v *trailView) all(tb interface{ Fatal(...any) }) (entries []*raftv1.AuditE
 
 // seeded is randomness that can be repeated.
 func seeded(seed uint64) *mrand.Rand { return mrand.New(mrand.NewPCG(seed, seed^math.MaxUint32)) }
+
+func unixNano(at int64) time.Time { return time.Unix(0, at) }
+
+// seededReader is randomness that can be repeated, as a reader.
+type seededReader struct{ rng *mrand.Rand }
+
+func (r seededReader) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(r.rng.Uint32())
+	}
+	return len(p), nil
+}
