@@ -17,6 +17,17 @@ func cut(s string) (segment, rest string, more bool) {
 // at the end covers zero or more further segments, elsewhere exactly one. Every resource has at least one segment, the
 // empty one.
 func Match(pattern, resource string) bool {
+	// Skip the segments that are the same text: a wildcard covers itself too. Most patterns of a list fail here.
+	i, segment, shorter := 0, 0, min(len(pattern), len(resource))
+	for ; i < shorter && pattern[i] == resource[i]; i++ {
+		if pattern[i] == ':' {
+			segment = i + 1
+		}
+	}
+	if i < shorter && pattern[segment] != '*' {
+		return false
+	}
+	pattern, resource = pattern[segment:], resource[segment:]
 	for {
 		p, pRest, pMore := cut(pattern)
 		if p == wildcard && !pMore {
