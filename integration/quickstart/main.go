@@ -62,7 +62,7 @@ func run(ctx context.Context, opt options, w io.Writer) (err error) {
 	}()
 	p := printer{w: w, color: colored(w)}
 	p.title("kavachd quickstart: three nodes on loopback")
-	if c.bin, err = binary(ctx, opt.bin, dir); err != nil {
+	if c.bin, err = binary(ctx, opt.bin, dir, w); err != nil {
 		return err
 	}
 	if err := c.start(ctx); err != nil {
@@ -111,7 +111,7 @@ func makeDir(dir string) (string, error) {
 }
 
 // binary returns the kavachd to run, built from this module if none is given.
-func binary(ctx context.Context, given, dir string) (string, error) {
+func binary(ctx context.Context, given, dir string, w io.Writer) (string, error) {
 	if given != "" {
 		return filepath.Abs(given)
 	}
@@ -119,6 +119,7 @@ func binary(ctx context.Context, given, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	fmt.Fprintln(w, "  building kavachd; the first time takes a minute or two")
 	bin := filepath.Join(dir, "kavachd")
 	_, err = output(ctx, filepath.Dir(strings.TrimSpace(mod)), "go", "build", "-trimpath", "-o", bin, "./cmd/kavachd")
 	return bin, err

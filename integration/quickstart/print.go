@@ -65,7 +65,7 @@ func (p *printer) call(n *node, took time.Duration, asked, answered string) {
 	case strings.HasPrefix(answered, "DENIED"), strings.HasPrefix(answered, "refused"):
 		style = red
 	}
-	fmt.Fprintf(p.w, "      answered  %s  %s\n", p.paint(style, answered), p.paint(dim, fmt.Sprintf("(%s %s, %s)", n.name(), n.id, took.Round(100*time.Microsecond))))
+	fmt.Fprintf(p.w, "      answered  %s  %s\n", p.paint(style, answered), p.paint(dim, fmt.Sprintf("(%s = %s, %s)", n.name(), n.id[:min(8, len(n.id))], took.Round(100*time.Microsecond))))
 }
 
 // rows writes an aligned table under a step.

@@ -36,6 +36,10 @@ type entry struct {
 	result string
 }
 
+func (e entry) String() string {
+	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s", e.id, e.agent, e.action, e.result)), ", ")
+}
+
 const (
 	owner      = "user-123"
 	repos      = "mcp:github:repos"
@@ -107,7 +111,7 @@ func (s *story) create(ctx context.Context) error {
 		return err
 	}
 	s.agent, s.token = res.GetAgent().GetAgentId(), res.GetToken()
-	s.act("CreateAgent", s.agent, "allowed")
+	s.act("AgentService.CreateAgent", s.agent, "allowed")
 	return first(
 		expect(s, "the agent's status", res.GetAgent().GetStatus(), kavachv1.AgentStatus_AGENT_STATUS_ACTIVE),
 		expect(s, "the agent's permissions", len(res.GetAgent().GetPermissions()), 2),
@@ -216,7 +220,7 @@ func (s *story) rotate(ctx context.Context) error {
 		return err
 	}
 	s.oldToken, s.token = s.token, res.GetToken()
-	s.act("RotateAgentToken", s.agent, "allowed")
+	s.act("AgentService.RotateAgentToken", s.agent, "allowed")
 	return first(
 		expect(s, "the token has changed", s.oldToken != s.token, true),
 		expect(s, "the old token has a grace", res.GetPreviousValidUntil() != nil, false),
@@ -255,7 +259,7 @@ func (s *story) createSub(ctx context.Context) error {
 		return err
 	}
 	s.sub = res.GetAgent().GetAgentId()
-	s.act("CreateAgent", s.sub, "allowed")
+	s.act("AgentService.CreateAgent", s.sub, "allowed")
 	return first(
 		expect(s, "its permissions", len(res.GetAgent().GetPermissions()), 0),
 		s.decision(ctx, s.nodes[0], s.sub, "read", issues, kavachv1.ReasonCode_REASON_CODE_NO_MATCHING_PERMISSION),
@@ -277,7 +281,7 @@ func (s *story) delegate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.act("CreateDelegation", "", "allowed")
+	s.act("DelegationService.CreateDelegation", s.agent, "allowed")
 	d := res.GetDelegation()
 	return first(
 		expect(s, "its status", d.GetStatus(), kavachv1.DelegationStatus_DELEGATION_STATUS_ACTIVE),
@@ -334,7 +338,7 @@ func (s *story) escalate(ctx context.Context) error {
 	}
 	reason, message := refusal(err)
 	s.print.call(n, time.Since(began), question, "refused "+reason+": "+message)
-	s.act("CreateDelegation", "", "denied")
+	s.act("DelegationService.CreateDelegation", s.agent, "denied")
 	return expect(s, "the reason of the refusal", reason, "INSUFFICIENT_PERMISSIONS")
 }
 
@@ -412,7 +416,11 @@ func (s *story) compare(rows [][]string) error {
 				break
 			}
 		}
-		if err := expect(s, fmt.Sprintf("the trail has %s %s %s of %s", want.id, want.action, want.result, want.agent), found >= 0, true); err != nil {
+		got := "no such row"
+		if found >= 0 {
+			got = want.String()
+		}
+		if err := expect(s, "a row of the trail", got, want.String()); err != nil {
 			return err
 		}
 		used[found] = true

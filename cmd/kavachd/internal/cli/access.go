@@ -89,7 +89,7 @@ func newKeyCreate(a *api) *cobra.Command {
 		Short: "Make an API key and show it, once",
 		Example: `  kavachd access key create gateway --ttl 720h
   kavachd access key create ci --out ci.key`,
-		Args: cobra.ExactArgs(1),
+		Args: names("NAME"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			until, err := exp.message(cmd)
 			if err != nil {
@@ -185,7 +185,7 @@ func newKeyRevoke(a *api) *cobra.Command {
 		Use:     "revoke KEY",
 		Short:   "End an API key for good, on every node",
 		Example: "  kavachd access key revoke key_...",
-		Args:    cobra.ExactArgs(1),
+		Args:    names("KEY"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			req := &kavachv1.RevokeApiKeyRequest{KeyId: args[0], Idempotency: &kavachv1.Idempotency{Key: mut.id()}}
 			res, err := write(cmd, a, mut.id(), func(ctx context.Context, e *endpoint) (*kavachv1.RevokeApiKeyResponse, error) {

@@ -144,7 +144,7 @@ func newAgentGet(a *api) *cobra.Command {
 		Use:     "get AGENT",
 		Short:   "Show an agent",
 		Example: "  kavachd agent get agt_...\n  kavachd agent get agt_... -o yaml",
-		Args:    cobra.ExactArgs(1),
+		Args:    names("AGENT"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			want, err := level.message()
 			if err != nil {
@@ -251,7 +251,7 @@ An agent that has expired is revived by a new expiry. A revoked one can't be cha
 		Example: `  kavachd agent update agt_... --allow 'mcp:github:*=read'
   kavachd agent update agt_... --ttl 24h
   kavachd agent update agt_... --permissions perms.yaml --expected-revision 42`,
-		Args: cobra.ExactArgs(1),
+		Args: names("AGENT"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			req := &kavachv1.UpdateAgentRequest{
 				AgentId: args[0], UpdateMask: &fieldmaskpb.FieldMask{}, Name: name, ExpectedRevision: expected,
@@ -335,7 +335,7 @@ func newAgentRevoke(a *api) *cobra.Command {
 
 When this returns, no node of the cluster allows the agent anything. It can't be undone; repeating it changes nothing.`,
 		Example: "  kavachd agent revoke agt_...",
-		Args:    cobra.ExactArgs(1),
+		Args:    names("AGENT"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			req := &kavachv1.RevokeAgentRequest{AgentId: args[0], ExpectedRevision: expected, Idempotency: &kavachv1.Idempotency{Key: mut.id()}}
 			res, err := write(cmd, a, mut.id(), func(ctx context.Context, e *endpoint) (*kavachv1.RevokeAgentResponse, error) {
@@ -364,7 +364,7 @@ func newAgentRotate(a *api) *cobra.Command {
 
 When this returns, no node of the cluster accepts the old token, unless --grace keeps it for a while.`,
 		Example: "  kavachd agent rotate agt_...\n  kavachd agent rotate agt_... --grace 10m",
-		Args:    cobra.ExactArgs(1),
+		Args:    names("AGENT"),
 	}
 	grace := cmd.Flags().Duration("grace", 0, "how long the old token still works, at most until the agent expires")
 	cmd.Flags().Uint64Var(&expected, "expected-revision", 0, "refuse if the agent's revision is another (0: no check)")

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -160,7 +162,7 @@ func newAuditGet(a *api) *cobra.Command {
 		Use:     "get ENTRY",
 		Short:   "Show one entry",
 		Example: "  kavachd audit get aud_...",
-		Args:    cobra.ExactArgs(1),
+		Args:    names("ENTRY"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			want, err := level.message()
 			if err != nil {
@@ -268,8 +270,12 @@ func (q *exporting) run(cmd *cobra.Command, a *api) error {
 	}
 	// Beside the target, so that the rename stays on one file system. CreateTemp makes it with mode 0600.
 	tmp, err := os.CreateTemp(filepath.Dir(q.file), filepath.Base(q.file)+".part-*")
+	var where *fs.PathError
+	if errors.As(err, &where) {
+		return usagef("--out %s: %w", q.file, where.Err) // without the temporary name
+	}
 	if err != nil {
-		return usagef("--out: %w", err)
+		return fmt.Errorf("--out %s: %w", q.file, err)
 	}
 	err = q.stream(cmd, a, req, tmp)
 	if syncErr := tmp.Sync(); err == nil {

@@ -38,7 +38,7 @@ func newCluster(env Env) *cobra.Command {
 }
 
 func newStatus(a *api) *cobra.Command {
-	var each bool
+	var each, digests bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how the cluster stands, as one node or each node sees it",
@@ -58,7 +58,7 @@ a node did not answer or is not ready.`,
 			if err != nil {
 				return err
 			}
-			if err := a.message(res, func(t *table) { statusTable(t, res) }); err != nil {
+			if err := a.message(res, func(t *table) { statusTable(t, res, digests) }); err != nil {
 				return err
 			}
 			if !res.GetReady() {
@@ -67,6 +67,7 @@ a node did not answer or is not ready.`,
 			return nil
 		}),
 	}
+	cmd.Flags().BoolVar(&digests, "digests", false, "show the digest of each table too: equal on all nodes at one applied index")
 	cmd.Flags().BoolVar(&each, "each", false, "ask every address, one row each")
 	return cmd
 }
@@ -76,7 +77,7 @@ type notReadyError struct{ message string }
 
 func (e *notReadyError) Error() string { return e.message }
 
-func statusTable(t *table, s *kavachv1.GetClusterStatusResponse) {
+func statusTable(t *table, s *kavachv1.GetClusterStatusResponse, digests bool) {
 	t.field("Cluster", s.GetClusterId())
 	t.field("Node", s.GetNodeId())
 	t.field("State", s.GetState())
@@ -100,7 +101,7 @@ func statusTable(t *table, s *kavachv1.GetClusterStatusResponse) {
 	t.field("Version", s.GetVersion())
 	t.line("")
 	memberTable(t, s.GetMembers())
-	if len(s.GetDigests()) > 0 {
+	if digests {
 		t.line("")
 		t.header("TABLE", "RECORDS", "DIGEST")
 		for _, d := range s.GetDigests() {
@@ -223,7 +224,7 @@ func newRemove(a *api) *cobra.Command {
 Look at "kavachd cluster status --each" first: with fewer than a majority of the remaining voters up, nothing can be
 decided any more.`,
 		Example: "  kavachd cluster remove 7c9e6679... --yes",
-		Args:    cobra.ExactArgs(1),
+		Args:    names("NODE"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			if !yes {
 				return usagef("this can't be undone: add --yes to remove %s", args[0])

@@ -110,7 +110,7 @@ func newDelegateGet(a *api) *cobra.Command {
 		Use:     "get DELEGATION",
 		Short:   "Show a delegation",
 		Example: "  kavachd delegate get dlg_...",
-		Args:    cobra.ExactArgs(1),
+		Args:    names("DELEGATION"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			want, err := level.message()
 			if err != nil {
@@ -142,7 +142,7 @@ func newDelegateList(a *api) *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List what an agent gave and received, the oldest first",
 		Example: "  kavachd delegate list agt_...\n  kavachd delegate list agt_... --received --status active",
-		Args:    cobra.ExactArgs(1),
+		Args:    names("AGENT"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			want, err := level.message()
 			if err != nil {
@@ -206,7 +206,7 @@ func newDelegateRevoke(a *api) *cobra.Command {
 		Use:     "revoke DELEGATION",
 		Short:   "End a delegation for good, and what below it rests on nothing any more",
 		Example: "  kavachd delegate revoke dlg_...",
-		Args:    cobra.ExactArgs(1),
+		Args:    names("DELEGATION"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			req := &kavachv1.RevokeDelegationRequest{DelegationId: args[0], ExpectedRevision: expected, Idempotency: &kavachv1.Idempotency{Key: mut.id()}}
 			res, err := write(cmd, a, mut.id(), func(ctx context.Context, e *endpoint) (*kavachv1.RevokeDelegationResponse, error) {
@@ -231,7 +231,7 @@ func newDelegateEffective(a *api) *cobra.Command {
 		Use:     "effective AGENT",
 		Short:   "Show all that an agent holds now, own and received",
 		Example: "  kavachd delegate effective agt_...",
-		Args:    cobra.ExactArgs(1),
+		Args:    names("AGENT"),
 		RunE: a.run(func(cmd *cobra.Command, args []string) error {
 			want, err := level.message()
 			if err != nil {

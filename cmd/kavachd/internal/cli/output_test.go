@@ -97,7 +97,7 @@ func TestOutput(t *testing.T) {
 		{"entry", entry, func(t *table) { entryTable(t, entry) }},
 		{"entries", &kavachv1.QueryAuditLogResponse{Entries: []*kavachv1.AuditEntry{refused}}, func(t *table) { auditTable(t, []*kavachv1.AuditEntry{entry, refused}) }},
 		{"effective", &kavachv1.GetEffectivePermissionsResponse{Permissions: effective}, func(t *table) { effectiveTable(t, effective) }},
-		{"status", status, func(t *table) { statusTable(t, status) }},
+		{"status", status, func(t *table) { statusTable(t, status, true) }},
 		{"settings", &kavachv1.Settings{}, func(t *table) {
 			settingsTable(t, &kavachv1.Settings{TokenExpiry: durationpb.New(24 * time.Hour), MaxAgentsPerOwner: 10, AuditPolicy: kavachv1.AuditPolicy_AUDIT_POLICY_ALL, Revision: 4})
 		}},

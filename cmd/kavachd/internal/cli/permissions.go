@@ -215,7 +215,7 @@ func constraintsText(c *kavachv1.Constraints) string {
 	if ips := c.GetIpAllowlist(); len(ips) > 0 {
 		parts = append(parts, "from "+strings.Join(ips, " "))
 	}
-	if c.MaxCallsPerHour != nil {
+	if c != nil && c.MaxCallsPerHour != nil {
 		scope := ""
 		if c.GetQuotaScope() == kavachv1.QuotaScope_QUOTA_SCOPE_RESOURCE {
 			scope = " per resource"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !began {
-		err = &usageError{err} // cobra complains before it runs anything, without a type of its own
+		err = &usageError{plainly(err)} // cobra complains before it runs anything, without a type of its own
 	}
 	switch {
 	case err == nil:
@@ -113,8 +114,38 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		return fmt.Errorf("unknown command %q for %q; did you mean %s?", args[0], cmd.CommandPath(), strings.Join(near, " or "))
 	}
 	return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+}
+
+// names is a validator of arguments that have these names in the usage, all required.
+func names(list ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(list):
+			return fmt.Errorf("%s is missing", list[len(args)])
+		case len(args) > len(list):
+			return fmt.Errorf("unexpected argument %q", args[len(list)])
+		}
+		return nil
+	}
+}
+
+var (
+	oneOfMany  = regexp.MustCompile(`^if any flags in the group \[.*\] are set none of the others can be; \[(.*)\] were all set$`)
+	atLeastOne = regexp.MustCompile(`^at least one of the flags in the group \[(.*)\] is required$`)
+)
+
+// plainly says what cobra says of groups of flags in fewer words.
+func plainly(err error) error {
+	if m := oneOfMany.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("--%s exclude each other", strings.ReplaceAll(m[1], " ", " and --"))
+	}
+	if m := atLeastOne.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("give --%s", strings.ReplaceAll(m[1], " ", " or --"))
+	}
+	return err
 }
