@@ -151,6 +151,9 @@ func (r *Stream) Size() int64 { return r.h.Size() }
 
 // Read implements io.Reader.
 func (r *Stream) Read(p []byte) (int, error) {
+	if r.it == nil {
+		return 0, errors.New("stream has been closed")
+	}
 	if len(r.out) == 0 {
 		if r.done {
 			return 0, io.EOF
@@ -189,9 +192,6 @@ func (r *Stream) fill() error {
 
 // gather frames records until there are enough for a block.
 func (r *Stream) gather() error {
-	if r.it == nil {
-		return errors.New("stream has been closed")
-	}
 	for len(r.rest) < blockSize && r.it.Valid() {
 		k := r.it.Key()
 		v, err := r.it.ValueAndErr()
