@@ -15,9 +15,9 @@ soak() {
 }
 
 # The naive evaluator against authz, 1,000,000 random cases with delegation chains; the seed is printed by rapid.
-soak oracle env go test -count=1 -v -run Oracle -timeout 60m ./authz/... -rapid.checks=1000000
+soak oracle env KAVACH_ORACLE_CASES=1000000 go test -count=1 -v -run '^TestOracle$' -timeout 120m ./authz
 # Random command sequences, cut differently, restarted, snapshotted, restored: one digest. 10,000 sequences.
-soak fsm go test -count=1 -v -run Determinism -timeout 120m ./fsm/... -rapid.checks=10000
+soak fsm env KAVACH_FSM_SEQUENCES=10000 go test -count=1 -v -run '^TestReplicasAgree$' -timeout 120m ./fsm
 # Every fuzz target, a minute each.
 soak fuzz env FUZZTIME="${SOAK_FUZZTIME:-1m}" scripts/fuzz.sh
 # The tests of the packages where goroutines meet, again and again under the race detector.
