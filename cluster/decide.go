@@ -191,7 +191,12 @@ func auditResult(c authz.Code) kavachv1.AuditResult {
 	return kavachv1.AuditResult_AUDIT_RESULT_DENIED
 }
 
-// reasonCode finds the API's number by name: both spell the codes as SPEC 4 does, and a test walks them all.
-func reasonCode(c authz.Code) kavachv1.ReasonCode {
-	return kavachv1.ReasonCode(kavachv1.ReasonCode_value["REASON_CODE_"+c.String()])
-}
+// reasonCodes are the API's numbers, found by name: both spell the codes as SPEC 4 does, and a test walks them all.
+var reasonCodes = func() (codes [authz.ArgumentNotAllowed + 1]kavachv1.ReasonCode) {
+	for c := range codes {
+		codes[c] = kavachv1.ReasonCode(kavachv1.ReasonCode_value["REASON_CODE_"+authz.Code(c).String()])
+	}
+	return codes
+}()
+
+func reasonCode(c authz.Code) kavachv1.ReasonCode { return reasonCodes[c] }

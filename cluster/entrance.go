@@ -319,6 +319,13 @@ func (e *entrance) settle(ctx context.Context, c clusterID) error {
 	if recorded := e.replica.cluster.Load().GetClusterId(); len(recorded) > 0 && string(recorded) != string(c[:]) {
 		return fmt.Errorf("the state belongs to cluster %x, the data directory to %v", recorded, c)
 	}
+	if !e.settled() {
+		// First of all: at new addresses nobody can reach this node before the leader knows them. Where the state here is
+		// merely behind, asking once too often does no harm.
+		if _, err := e.callJoin(ctx, c); err != nil {
+			return err
+		}
+	}
 	ri, err := e.index(ctx)
 	if err != nil {
 		return err
@@ -327,9 +334,6 @@ func (e *entrance) settle(ctx context.Context, c clusterID) error {
 		return err
 	}
 	if !e.settled() {
-		if _, err := e.callJoin(ctx, c); err != nil {
-			return err
-		}
 		return errNextStep
 	}
 	return nil

@@ -30,6 +30,8 @@ type Status struct {
 	Applied, Commit uint64
 	// Digests of the replicated tables, hex, by the table's letter: equal on all nodes at one Applied index of a command.
 	Digests map[string]string
+	// Installs is how many states this process has received whole, because the log it needed was gone.
+	Installs uint64
 	// JournalBacklog is how many audit entries are not yet replicated.
 	JournalBacklog uint64
 	Members        []Member
@@ -65,7 +67,7 @@ func (n *Node) Status() (Status, error) {
 		NodeID: n.ID(), ClusterID: n.ClusterID(), Version: n.cfg.Version,
 		State: n.engine.raft.State().String(), Term: n.engine.raft.CurrentTerm(),
 		Problem: n.entrance.why(), Applied: applied, Commit: n.engine.raft.CommitIndex(), Digests: digests,
-		JournalBacklog: n.journal.journal.Backlog().Entries, Members: members,
+		Installs: n.engine.replica.store.Installs(), JournalBacklog: n.journal.journal.Backlog().Entries, Members: members,
 	}
 	s.LeaderID, s.LeaderAddress = n.forwarder.directory.leader()
 	select {

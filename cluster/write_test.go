@@ -46,6 +46,7 @@ func decideByToken(ctx context.Context, n *clustertest.Node, a *clustertest.Admi
 
 // TestWriteThenReadEverywhere writes through each node and sees the write at once on every node, by decision and by record.
 func TestWriteThenReadEverywhere(t *testing.T) {
+	t.Parallel()
 	c := clustertest.Start(t, clustertest.Options{})
 	a := c.Admin()
 	for _, through := range c.Nodes {
@@ -104,6 +105,7 @@ func sameDigests(t testing.TB, c *clustertest.Cluster) {
 // TestLeaderChangesUnderWrites moves leadership around, gracefully and by force, while all nodes write. Every write that was
 // acknowledged is there once; one whose outcome was unknown is resolved by repeating it with its idempotency key.
 func TestLeaderChangesUnderWrites(t *testing.T) {
+	t.Parallel()
 	c := clustertest.Start(t, clustertest.Options{})
 	a := c.Admin()
 	const writers = 6

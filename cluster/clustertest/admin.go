@@ -104,3 +104,8 @@ func (a *Admin) command(c *raftv1.Command, method string) *raftv1.Command {
 func Allow(resource string, actions ...string) *raftv1.Permission {
 	return &raftv1.Permission{Resource: resource, Actions: actions}
 }
+
+// RevokeKey is a command that ends an API key.
+func (a *Admin) RevokeKey(id []byte) *raftv1.Command {
+	return a.command(&raftv1.Command{Command: &raftv1.Command_RevokeKey{RevokeKey: &raftv1.RevokeKey{Id: id}}}, "AccessService.RevokeKey")
+}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,9 @@ import (
 // Patience is how long Await and the helpers here wait before they fail a test. It is long because the tests of many
 // packages share few cores; nothing waits that long when all is well.
 const Patience = 60 * time.Second
+
+// stopWait is short because whole clusters stop at once here, and the last of their nodes have nobody to ship to.
+const stopWait = 3 * time.Second
 
 // Secret is the join secret of every cluster here, unless Options.Configure sets another.
 const Secret = "clustertest join secret"
@@ -35,6 +39,8 @@ type Options struct {
 	// Mount adds to what a node serves at its API address, as rpc does; may be nil. stop runs before the node stops; may be
 	// nil.
 	Mount func(i int, n *cluster.Node, mux *http.ServeMux) (stop func())
+	// Gossip turns gossip on.
+	Gossip bool
 	// Fatal takes what ends a node; nil: the test fails.
 	Fatal func(i int, err error)
 }
@@ -116,6 +122,10 @@ func (c *Cluster) add() *Node {
 		Address:    cluster.Addresses{API: n.api.Addr().String(), Raft: n.raft.Addr().String()},
 		JoinSecret: []byte(Secret), Timing: c.opts.Timing, Version: "test",
 	}
+	if c.opts.Gossip {
+		n.Config.Address.Gossip = GossipAddress(c.tb)
+		n.Config.GossipBind = n.Config.Address.Gossip
+	}
 	c.Nodes = append(c.Nodes, n)
 	return n
 }
@@ -126,8 +136,31 @@ func (c *Cluster) listen(node int) net.Listener {
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	c.Network.name(l.Addr().String(), node)
+	c.Network.Name(l.Addr().String(), node)
 	return l
+}
+
+// GossipAddress finds a port of loopback that is free for UDP and TCP. It can't be held open, because the library opens it
+// itself.
+func GossipAddress(tb testing.TB) string {
+	for {
+		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		address := u.LocalAddr().String()
+		l, err := net.Listen("tcp", address)
+		if err := u.Close(); err != nil {
+			tb.Fatal(err)
+		}
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			tb.Fatal(err)
+		}
+		return address
+	}
 }
 
 // Start starts a stopped node on its directory and addresses. It doesn't wait for anything.
@@ -143,6 +176,7 @@ func (n *Node) Start() {
 func (n *Node) TryStart() error {
 	c := n.cluster
 	cfg := n.Config
+	cfg.Limits.StopWait = stopWait
 	if c.opts.Configure != nil {
 		c.opts.Configure(n.index, &cfg)
 	}
@@ -249,6 +283,23 @@ func (n *Node) Wipe() {
 	if err := os.RemoveAll(n.Config.DataDir); err != nil {
 		n.cluster.tb.Fatal(err)
 	}
+}
+
+// Move gives a stopped node new addresses.
+func (n *Node) Move() {
+	n.api, n.raft = n.cluster.listen(n.index), n.cluster.listen(n.index)
+	n.Config.Address = cluster.Addresses{API: n.api.Addr().String(), Raft: n.raft.Addr().String()}
+	n.Config.Peers, n.Config.Join = nil, n.cluster.Nodes[(n.index+1)%len(n.cluster.Nodes)].Config.Peers
+}
+
+// ClusterIDOnDisk returns the cluster's id in a stopped node's directory, hex; empty: none.
+func (n *Node) ClusterIDOnDisk() string {
+	b, err := os.ReadFile(filepath.Join(n.Config.DataDir, "cluster-id"))
+	if err != nil {
+		return ""
+	}
+	id, _, _ := strings.Cut(string(b), " ")
+	return id
 }
 
 // Index is the node's number.

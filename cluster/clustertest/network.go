@@ -28,7 +28,8 @@ func newNetwork() *Network {
 	return &Network{nodes: map[string]int{}, cut: map[pair]bool{}, open: map[pair]map[net.Conn]struct{}{}}
 }
 
-func (w *Network) name(address string, node int) {
+// Name makes an address reachable, as that of a node. Nodes of the cluster have theirs already.
+func (w *Network) Name(address string, node int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.nodes[address] = node
