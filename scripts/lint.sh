@@ -21,7 +21,7 @@ format() {
 
 step format format
 step vet go vet ./...
-step golangci $GOLANGCI_LINT run --timeout 15m
+step golangci $GOLANGCI_LINT run --allow-parallel-runners --timeout 15m
 step buf-lint $BUF lint
 step buf-breaking scripts/breaking.sh
 step generated scripts/gen.sh --check
