@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/kavachd/kavachd/audit/block"
 	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
@@ -227,4 +228,17 @@ func (r seededReader) Read(p []byte) (int, error) {
 		p[i] = byte(r.rng.Uint32())
 	}
 	return len(p), nil
+}
+
+func protoBytes(b []byte) protoreflect.Value  { return protoreflect.ValueOfBytes(b) }
+func protoString(s string) protoreflect.Value { return protoreflect.ValueOfString(s) }
+
+func protoNumber(f protoreflect.FieldDescriptor, n uint64) protoreflect.Value {
+	switch f.Kind() {
+	case protoreflect.Uint32Kind:
+		return protoreflect.ValueOfUint32(uint32(n))
+	case protoreflect.Int64Kind:
+		return protoreflect.ValueOfInt64(int64(n))
+	}
+	return protoreflect.ValueOfUint64(n)
 }
