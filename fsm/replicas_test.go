@@ -70,7 +70,7 @@ func (s *script) maybeRevision() uint64 {
 
 func (s *script) command() *raftv1.Command {
 	var c *raftv1.Command
-	switch s.pick("kind", 19) {
+	switch s.pick("kind", 20) {
 	case 0, 1, 2, 3:
 		c = create(s.agent(), func(c *raftv1.CreateAgent) {
 			c.Owner, c.Tenant, c.Permissions, c.Expiry = s.oneOf("alice", "bob"), s.oneOf("default", "default", "blue"), s.list(), s.expiry()
@@ -112,6 +112,10 @@ func (s *script) command() *raftv1.Command {
 		c = revokeKey(20 + s.pick("key", 3))
 	case 17:
 		return s.block()
+	case 18:
+		return &raftv1.Command{Command: &raftv1.Command_RegisterNode{RegisterNode: &raftv1.RegisterNode{
+			Node: &raftv1.NodeRecord{NodeId: s.oneOf("n1", "n2"), ApiAddress: s.oneOf("a", "b")}, Remove: s.pick("remove", 3) == 0,
+		}}}
 	default:
 		return purgeCommand(uint32(1 + s.pick("limit", 5)))
 	}
@@ -160,10 +164,14 @@ func (s *script) entries(n int) []*raftv1.Entry {
 	for range n {
 		s.wall += rapid.SampledFrom(steps).Draw(s.t, "wall")
 		e := &raftv1.Entry{Format: Format, Wall: s.wall}
+		list = append(list, e)
+		if s.pick("epoch", 12) == 0 { // travels alone
+			e.Commands = []*raftv1.Command{everyCommand()["leader_epoch"]}
+			continue
+		}
 		for range 1 + s.pick("commands", 5) {
 			e.Commands = append(e.Commands, s.command())
 		}
-		list = append(list, e)
 	}
 	return list
 }
