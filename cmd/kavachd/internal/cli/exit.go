@@ -190,6 +190,9 @@ func (p problem) show(w io.Writer) {
 		fmt.Fprintf(w, "Error: %s: %s\n", p.reason, p.message)
 	}
 	for _, f := range p.fields {
+		if f.GetField()+": "+f.GetMessage() == p.message {
+			continue // said already
+		}
 		fmt.Fprintf(w, "  %s: %s\n", f.GetField(), f.GetMessage())
 	}
 	if p.hint != "" {

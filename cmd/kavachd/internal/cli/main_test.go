@@ -2,13 +2,10 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"flag"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,14 +14,21 @@ import (
 
 var update = flag.Bool("update", false, "write testdata anew")
 
+// packageDir is where testdata lies, also for tests that work in another folder.
+var packageDir = func() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	return dir
+}()
+
 // beKavachd makes this test binary be kavachd itself, for tests with real processes.
 const beKavachd = "TEST_BE_KAVACHD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beKavachd) != "" {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		context.AfterFunc(ctx, stop)
-		os.Exit(Main(ctx, os.Args[1:], System("test")))
+		os.Exit(Process("test"))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -46,7 +50,7 @@ func kavachd(t *testing.T, environ []string, stdin string, args ...string) resul
 // golden compares text with a file in testdata. With -update it writes the file.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	file := filepath.Join("testdata", name)
+	file := filepath.Join(packageDir, "testdata", name)
 	if *update {
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)

@@ -4,11 +4,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
+
+// Process runs the command line of this process and returns its exit code. The first SIGINT or SIGTERM asks for an orderly
+// end, the second one ends the process at once.
+func Process(version string) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	env := System(version)
+	go func() { // ends with the process
+		<-signals
+		cancel()
+		<-signals
+		fmt.Fprintln(env.Stderr, "Error: a second signal: ended at once")
+		os.Exit(ExitError)
+	}()
+	return Main(ctx, os.Args[1:], env)
+}
 
 // Main runs one command line and returns the process's exit code.
 func Main(ctx context.Context, args []string, env Env) int {

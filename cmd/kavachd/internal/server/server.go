@@ -143,6 +143,7 @@ func (n *node) clusterConfig() cluster.Config {
 	c := n.opt.Config
 	out := cluster.Config{
 		DataDir: c.DataDir, Peers: c.Cluster.Peers, Join: c.Cluster.Join, JoinSecret: []byte(c.Cluster.JoinSecret), Replica: c.Cluster.Replica,
+		Limits: cluster.Limits{StopWait: c.ShutdownTimeout / 3},
 		Timing: raftstore.FastProfile(), GossipBind: c.Gossip.Listen, Version: n.opt.Version,
 		Address: cluster.Addresses{
 			API: or(c.API.Advertise, c.API.Listen), Raft: or(c.Raft.Advertise, c.Raft.Listen), Gossip: or(c.Gossip.Advertise, c.Gossip.Listen),
