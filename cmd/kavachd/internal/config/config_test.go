@@ -299,6 +299,18 @@ func TestProblemsHideSecrets(t *testing.T) {
 	}
 }
 
+// TestExample: the example in deploy/ can be run as it is, but for its secret.
+func TestExample(t *testing.T) {
+	data, err := os.ReadFile("../../../../deploy/kavachd.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, problems := load(t, Sources{Data: data, ReadFile: func(string) ([]byte, error) { return []byte("a-secret-of-17-bytes"), nil }})
+	if problems != nil || len(loaded.From) < 10 {
+		t.Errorf("%v, %d settings", problems, len(loaded.From))
+	}
+}
+
 const docFile = "../../../../docs/configuration.md"
 
 // TestDocumentation keeps docs/configuration.md equal to the table. With -update it writes the file.
