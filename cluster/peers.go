@@ -99,17 +99,14 @@ func (p *peers) at(address string) nodev1connect.NodeServiceClient {
 // close drops idle connections.
 func (p *peers) close() { p.transport.CloseIdleConnections() }
 
-// neverReached tells whether err proves that the other node's handler never saw the request: it could not be dialed, or
-// was refused by what stands before the handler.
+// neverReached tells whether err proves that the other node did nothing: it could not be dialed, or what stands before the
+// handler refused the request. No client makes these codes up by itself.
 func neverReached(err error) bool {
 	if _, ok := errors.AsType[*dialError](err); ok {
 		return true
 	}
-	if !connect.IsWireError(err) {
-		return false
-	}
 	switch connect.CodeOf(err) {
-	case connect.CodeUnauthenticated, connect.CodeUnimplemented, connect.CodeNotFound:
+	case connect.CodeUnauthenticated, connect.CodeUnimplemented, connect.CodeFailedPrecondition:
 		return true
 	}
 	return false

@@ -109,3 +109,10 @@ func Allow(resource string, actions ...string) *raftv1.Permission {
 func (a *Admin) RevokeKey(id []byte) *raftv1.Command {
 	return a.command(&raftv1.Command{Command: &raftv1.Command_RevokeKey{RevokeKey: &raftv1.RevokeKey{Id: id}}}, "AccessService.RevokeKey")
 }
+
+// Settings is a command that changes settings; zero fields stay.
+func (a *Admin) Settings(s *raftv1.Settings) *raftv1.Command {
+	return a.command(&raftv1.Command{Command: &raftv1.Command_UpdateSettings{
+		UpdateSettings: &raftv1.UpdateSettings{Settings: s},
+	}}, "ClusterService.UpdateSettings")
+}
