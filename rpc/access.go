@@ -79,7 +79,7 @@ func (s access) writeKey(ctx context.Context, cmd *raftv1.Command, req proto.Mes
 }
 
 // CreateApiKey implements AccessService.
-func (s access) CreateApiKey(ctx context.Context, req *kavachv1.CreateApiKeyRequest) (*kavachv1.CreateApiKeyResponse, error) {
+func (s access) CreateApiKey(ctx context.Context, req *kavachv1.CreateApiKeyRequest) (*kavachv1.CreateApiKeyResponse, error) { //nolint:revive // the name is the schema's
 	expiry, err := storedExpiry(req.GetExpiry(), s.now())
 	if err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func (s access) CreateApiKey(ctx context.Context, req *kavachv1.CreateApiKeyRequ
 }
 
 // ListApiKeys implements AccessService.
-func (s access) ListApiKeys(ctx context.Context, req *kavachv1.ListApiKeysRequest) (*kavachv1.ListApiKeysResponse, error) {
+func (s access) ListApiKeys(ctx context.Context, req *kavachv1.ListApiKeysRequest) (*kavachv1.ListApiKeysResponse, error) { //nolint:revive // the name is the schema's
 	pages, err := s.pager(ctx, "AccessService.ListApiKeys", &kavachv1.ListApiKeysRequest{}, req.GetPageToken())
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (s access) ListApiKeys(ctx context.Context, req *kavachv1.ListApiKeysReques
 }
 
 // RevokeApiKey implements AccessService.
-func (s access) RevokeApiKey(ctx context.Context, req *kavachv1.RevokeApiKeyRequest) (*kavachv1.RevokeApiKeyResponse, error) {
+func (s access) RevokeApiKey(ctx context.Context, req *kavachv1.RevokeApiKeyRequest) (*kavachv1.RevokeApiKeyResponse, error) { //nolint:revive // the name is the schema's
 	id, err := parseID(ids.PrefixKey, req.GetKeyId(), "key_id", status.KeyNotFound)
 	if err != nil {
 		return nil, err

@@ -263,7 +263,7 @@ func (s agents) updateCommand(req *kavachv1.UpdateAgentRequest) (*raftv1.UpdateA
 		if req.GetType() == kavachv1.AgentType_AGENT_TYPE_UNSPECIFIED {
 			return nil, nil, invalid("type", "must be said, since update_mask names it")
 		}
-		u.Type = proto.Uint32(uint32(req.GetType()))
+		u.Type = new(uint32(req.GetType()))
 	}
 	if mask["permissions"] {
 		if warnings, err = checkPermissions(req.GetPermissions(), req.GetRejectWarnings()); err != nil {
@@ -272,12 +272,14 @@ func (s agents) updateCommand(req *kavachv1.UpdateAgentRequest) (*raftv1.UpdateA
 		u.Permissions = &raftv1.PermissionList{Permissions: storedPermissions(req.GetPermissions())}
 	}
 	if mask["expiry"] {
-		if u.Expiry, err = storedExpiry(req.GetExpiry(), s.now()); err != nil {
+		expiry, err := storedExpiry(req.GetExpiry(), s.now())
+		if err != nil {
 			return nil, nil, err
 		}
-		if u.Expiry == nil {
+		if expiry == nil {
 			return nil, nil, invalid("expiry", "must be said, since update_mask names it")
 		}
+		u.Expiry = expiry
 	}
 	if mask["metadata"] {
 		if u.Metadata, err = storedMetadata(req.GetMetadata()); err != nil {

@@ -135,7 +135,7 @@ func (s authorization) decision(v *authz.Verdict, served cluster.Served, revisio
 		}
 	}
 	if v.RetryAfter > 0 {
-		if d.Quota == nil {
+		if d.GetQuota() == nil {
 			d.Quota = &kavachv1.Quota{}
 		}
 		d.Quota.RetryAfter = durationpb.New(v.RetryAfter)

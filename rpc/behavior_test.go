@@ -1,10 +1,8 @@
 package rpc
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -13,18 +11,14 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/kavachd/kavachd/audit"
 	"github.com/kavachd/kavachd/cluster"
-	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
 	kavachv1 "github.com/kavachd/kavachd/gen/kavach/v1"
 	"github.com/kavachd/kavachd/gen/kavach/v1/kavachv1connect"
 	"github.com/kavachd/kavachd/ids"
-	"github.com/kavachd/kavachd/status"
 )
 
 func decide(t *testing.T, c clients, token string) kavachv1.ReasonCode {
@@ -279,122 +273,6 @@ func TestBootstrap(t *testing.T) {
 	}
 }
 
-// faulty makes a node fail as a broken disk or a broken network would, with texts that callers must not see.
-type faulty struct {
-	Node
-	err   error
-	panic bool
-}
-
-const internalText = "open /var/lib/kavachd/raft.db: connect 10.9.8.7:7401"
-
-func (f *faulty) fail() error {
-	if f.panic {
-		panic(internalText)
-	}
-	return f.err
-}
-
-func (f *faulty) Read(ctx context.Context, l cluster.Level, eval func(*cluster.View) error) (cluster.Served, error) {
-	if f.err == nil && !f.panic {
-		return f.Node.Read(ctx, l, eval)
-	}
-	return cluster.Served{}, f.fail()
-}
-
-func (f *faulty) Propose(ctx context.Context, cmd *raftv1.Command) (*raftv1.Result, uint64, error) {
-	if f.err == nil && !f.panic {
-		return f.Node.Propose(ctx, cmd)
-	}
-	return nil, 0, f.fail()
-}
-
-func (f *faulty) Decide(context.Context, cluster.Level, ids.Hash, []cluster.Check) (cluster.Decided, error) {
-	return cluster.Decided{}, f.fail()
-}
-
-func (f *faulty) QueryAudit(context.Context, cluster.Level, audit.Query) (*audit.Page, cluster.Served, error) {
-	return nil, cluster.Served{}, f.fail()
-}
-
-func (f *faulty) AuditEntry(context.Context, cluster.Level, ids.ID) (*audit.Found, cluster.Served, error) {
-	return nil, cluster.Served{}, f.fail()
-}
-
-func (f *faulty) Status() (cluster.Status, error)          { return cluster.Status{}, f.fail() }
-func (f *faulty) Members() ([]cluster.Member, error)       { return nil, f.fail() }
-func (f *faulty) Transfer(context.Context, string) error   { return f.fail() }
-func (f *faulty) Remove(_ context.Context, _ string) error { return f.fail() }
-
-// TestNothingInternalLeaks walks every RPC in every protocol over a node that fails: callers see an incident id, by which
-// the log has the cause, and nothing of the cause itself.
-func TestNothingInternalLeaks(t *testing.T) {
-	f := &faulty{}
-	w := newWorld(t, func(n Node) Node { f.Node = n; return f })
-	for name, fault := range map[string]struct {
-		err   error
-		panic bool
-	}{
-		"an error":             {err: errors.New(internalText)},
-		"a status of INTERNAL": {err: status.New(status.Internal, "%s", internalText)},
-		"another node's":       {err: fmt.Errorf("forward: %w", connect.NewError(connect.CodeUnavailable, errors.New(internalText)))},
-		"a panic":              {panic: true},
-	} {
-		f.err, f.panic = fault.err, fault.panic
-		for _, m := range methods(t) {
-			req := complete(m)
-			for _, p := range protocols {
-				err := w.call(t.Context(), p.name, "Bearer "+w.key, m, req)
-				if connect.CodeOf(err) != connect.CodeInternal || detailOf(t, err).GetReason() != "INTERNAL" {
-					t.Errorf("%s: %s by %s: %v", name, m.Name(), p.name, err)
-					continue
-				}
-				_, incident, found := strings.Cut(err.Error(), "under incident ")
-				if !found || !strings.Contains(w.log.String(), "incident="+incident) {
-					t.Errorf("%s: %s by %s: the log has no %q", name, m.Name(), p.name, incident)
-				}
-				if strings.Contains(err.Error(), "/var") || strings.Contains(err.Error(), "10.9") {
-					t.Errorf("%s: %s by %s leaks: %v", name, m.Name(), p.name, err)
-				}
-			}
-			if rule, ok := restOf(m); ok && rule.method == http.MethodGet && !strings.Contains(rule.path, "x") && m.Name() != "ListDelegations" {
-				if code, text := w.rest(t, rule.method, rule.path, ""); code != 500 || strings.Contains(text, "/var") {
-					t.Errorf("%s: %s: %d %s", name, rule.path, code, text)
-				}
-			}
-		}
-	}
-	if !strings.Contains(w.log.String(), internalText) {
-		t.Error("the log has nothing of the cause")
-	}
-	f.err, f.panic = nil, false // the world's end needs the node
-}
-
-// complete is a request that passes the schema, so that it gets to the node.
-func complete(m protoreflect.MethodDescriptor) proto.Message {
-	text := map[protoreflect.Name]string{
-		"CreateAgent": `{"ownerId":"o","name":"n"}`, "CreateApiKey": `{"name":"n"}`,
-		"UpdateAgent": `{"agentId":"ID","name":"x"}`, "UpdateSettings": `{"settings":{"maxAgentsPerOwner":3}}`,
-		"GetAgent": `{"agentId":"ID"}`, "RevokeAgent": `{"agentId":"ID"}`, "RotateAgentToken": `{"agentId":"ID"}`,
-		"Authorize":            `{"agentId":"ID","action":"a","resource":"r"}`,
-		"AuthorizeByToken":     `{"token":"kv_x","action":"a","resource":"r"}`,
-		"BatchAuthorize":       `{"checks":[{"agentId":"ID","action":"a","resource":"r"}]}`,
-		"ExplainAuthorization": `{"check":{"agentId":"ID","action":"a","resource":"r"}}`,
-		"CreateDelegation":     `{"fromAgentId":"ID","toAgentId":"ID","permissions":[{"resource":"r","actions":["a"]}]}`,
-		"GetDelegation":        `{"delegationId":"dlg_01h2xcejqtf2nbrexx3vqjhp41"}`, "RevokeDelegation": `{"delegationId":"dlg_01h2xcejqtf2nbrexx3vqjhp41"}`,
-		"ListDelegations": `{"agentId":"ID"}`, "GetEffectivePermissions": `{"agentId":"ID"}`,
-		"GetAuditEntry": `{"auditId":"aud_01h2xcejqtf2nbrexx3vqjhp41"}`, "RevokeApiKey": `{"keyId":"key_01h2xcejqtf2nbrexx3vqjhp41"}`,
-		"RemoveMember": `{"nodeId":"n"}`,
-	}[m.Name()]
-	req := dynamicpb.NewMessage(m.Input())
-	if text != "" {
-		if err := unmarshalJSON.Unmarshal([]byte(strings.ReplaceAll(text, "ID", unknownAgent)), req); err != nil {
-			panic(err) // a test's own literal
-		}
-	}
-	return req
-}
-
 // TestFailedAuthenticationsAreCounted: one entry with a count, not one each; found in the trail.
 func TestFailedAuthenticationsAreCounted(t *testing.T) {
 	w := newWorld(t, nil)
@@ -543,108 +421,6 @@ type waiting struct{ Node }
 func (w *waiting) Decide(ctx context.Context, _ cluster.Level, _ ids.Hash, _ []cluster.Check) (cluster.Decided, error) {
 	<-ctx.Done()
 	return cluster.Decided{}, ctx.Err()
-}
-
-// TestSlowReader: an export waits for its reader, holds no more than a page for it, and arrives whole.
-func TestSlowReader(t *testing.T) {
-	w := newWorld(t, nil)
-	c := w.clients("connect", w.key)
-	const checks, rounds = 1000, 6
-	batch := &kavachv1.BatchAuthorizeRequest{}
-	args := `{"text":"` + strings.Repeat("x", 2000) + `"}`
-	for range checks {
-		batch.Checks = append(batch.Checks, &kavachv1.BatchCheck{
-			Subject: &kavachv1.BatchCheck_AgentId{AgentId: unknownAgent}, Action: "a", Resource: "r",
-			Args: &kavachv1.BatchCheck_ArgumentsJson{ArgumentsJson: args},
-		})
-	}
-	for range rounds {
-		if _, err := c.authz.BatchAuthorize(t.Context(), batch); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stream, err := c.audit.ExportAuditLog(t.Context(), &kavachv1.ExportAuditLogRequest{
-		Filter: &kavachv1.AuditFilter{Kind: kavachv1.AuditKind_AUDIT_KIND_DECISION}, Format: kavachv1.ExportFormat_EXPORT_FORMAT_JSONL,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	pieces := 0
-	for stream.Receive() {
-		if pieces++; pieces%20 == 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
-		if n := len(stream.Msg().GetData()); n > exportPiece {
-			t.Fatalf("a piece of %d bytes", n)
-		}
-		out.Write(stream.Msg().GetData())
-	}
-	if err := errors.Join(stream.Err(), stream.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if lines := bytes.Count(out.Bytes(), []byte("\n")); lines != checks*rounds || pieces < 100 {
-		t.Errorf("%d lines in %d pieces", lines, pieces)
-	}
-	// One that goes away in the middle ends it.
-	ctx, cancel := context.WithCancel(t.Context())
-	gone, err := c.audit.ExportAuditLog(ctx, &kavachv1.ExportAuditLogRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone.Receive()
-	cancel()
-	for gone.Receive() {
-	}
-	if err := gone.Close(); err != nil && !errors.Is(err, context.Canceled) {
-		t.Log("closed with", err)
-	}
-}
-
-// TestExportEndsWithItsCallersRight: the key is judged with every page (SPEC 4).
-func TestExportEndsWithItsCallersRight(t *testing.T) {
-	f := &revoking{}
-	w := newWorld(t, func(n Node) Node { f.Node = n; return f })
-	c := w.clients("connect", w.key)
-	made, err := c.access.CreateApiKey(t.Context(), &kavachv1.CreateApiKeyRequest{Name: "reader"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.revoke = func() {
-		if _, err := c.access.RevokeApiKey(context.Background(), &kavachv1.RevokeApiKeyRequest{KeyId: made.GetKey().GetKeyId()}); err != nil {
-			t.Error(err)
-		}
-	}
-	stream, err := w.clients("connect", made.GetSecret()).audit.ExportAuditLog(t.Context(), &kavachv1.ExportAuditLogRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for stream.Receive() {
-	}
-	if connect.CodeOf(stream.Err()) != connect.CodeUnauthenticated {
-		t.Errorf("the export ended with %v", stream.Err())
-	}
-	if err := stream.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// revoking revokes the caller's key after the first page, and always has one more page.
-type revoking struct {
-	Node
-	revoke func()
-	pages  int
-}
-
-func (r *revoking) QueryAudit(ctx context.Context, l cluster.Level, q audit.Query) (*audit.Page, cluster.Served, error) {
-	r.pages++
-	if r.pages == 1 {
-		r.revoke()
-	}
-	if r.pages > 3 {
-		return &audit.Page{}, cluster.Served{}, nil // it should have ended long ago
-	}
-	return &audit.Page{Next: &audit.Cursor{After: audit.Position{Time: int64(r.pages)}}}, cluster.Served{}, nil
 }
 
 // TestExpiryForms: at, ttl, never and the default.

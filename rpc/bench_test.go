@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"net/http"
+	"slices"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -94,14 +95,15 @@ func BenchmarkAuthorize(b *testing.B) {
 			var nullTime float64
 			ours := func(url, key string) func(*testing.B) {
 				return func(b *testing.B) {
-					t := callers(b, kavachv1connect.NewAuthorizationServiceClient(h, url, append(options[:len(options):len(options)], withKey(key))...), req)
+					b.Helper()
+					t := callers(b, kavachv1connect.NewAuthorizationServiceClient(h, url, append(slices.Clip(options), withKey(key))...), req)
 					if nullTime > 0 {
 						b.ReportMetric(nullTime/t, "of-null")
 					}
 				}
 			}
 			b.Run(name+"/null", func(b *testing.B) {
-				nullTime = callers(b, kavachv1connect.NewAuthorizationServiceClient(h, url, append(options[:len(options):len(options)], withKey(w.key))...), req)
+				nullTime = callers(b, kavachv1connect.NewAuthorizationServiceClient(h, url, append(slices.Clip(options), withKey(w.key))...), req)
 			})
 			b.Run(name+"/kavachd", ours(w.url, w.key))
 			b.Run(name+"/rpc-alone", ours(bare.url, bare.key))
@@ -111,6 +113,7 @@ func BenchmarkAuthorize(b *testing.B) {
 
 // callers returns the nanoseconds of one call.
 func callers(b *testing.B, c kavachv1connect.AuthorizationServiceClient, req *kavachv1.AuthorizeRequest) float64 {
+	b.Helper()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

@@ -404,21 +404,7 @@ func (p *parser) escape() (rune, error) {
 	p.at++ // backslash
 	c := p.peek()
 	if c == 'u' {
-		r, ok := p.unit()
-		if !ok {
-			return 0, p.fail("a malformed escape")
-		}
-		if !utf16.IsSurrogate(r) {
-			return r, nil
-		}
-		if p.take('\\') && p.peek() == 'u' {
-			if low, ok := p.unit(); ok {
-				if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
-					return pair, nil
-				}
-			}
-		}
-		return 0, p.fail("half a surrogate pair")
+		return p.unicode()
 	}
 	p.at++
 	switch c {
@@ -436,6 +422,24 @@ func (p *parser) escape() (rune, error) {
 		return '\t', nil
 	}
 	return 0, p.fail("a malformed escape")
+}
+
+// unicode parses uXXXX, and the second one of a surrogate pair.
+func (p *parser) unicode() (rune, error) {
+	r, ok := p.unit()
+	if !ok {
+		return 0, p.fail("a malformed escape")
+	}
+	if !utf16.IsSurrogate(r) {
+		return r, nil
+	}
+	if p.take('\\') && p.peek() == 'u' {
+		low, ok := p.unit()
+		if pair := utf16.DecodeRune(r, low); ok && pair != utf8.RuneError {
+			return pair, nil
+		}
+	}
+	return 0, p.fail("half a surrogate pair")
 }
 
 // unit parses uXXXX.

@@ -3,6 +3,7 @@ package rpc
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -74,7 +75,7 @@ func TestCanonicalRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := canonicalObject(c.in)
-			e, ok := err.(*jsonError)
+			e, ok := errors.AsType[*jsonError](err)
 			if !ok {
 				t.Fatalf("accepted, or another error: %v", err)
 			}

@@ -46,7 +46,7 @@ func (s operations) GetClusterStatus(ctx context.Context, _ *kavachv1.GetCluster
 	for table, digest := range st.Digests {
 		res.Digests = append(res.Digests, &kavachv1.TableDigest{Table: table, Digest: digest})
 	}
-	slices.SortFunc(res.Digests, func(a, b *kavachv1.TableDigest) int { return strings.Compare(a.GetTable(), b.GetTable()) })
+	slices.SortFunc(res.GetDigests(), func(a, b *kavachv1.TableDigest) int { return strings.Compare(a.GetTable(), b.GetTable()) })
 	return res, nil
 }
 
@@ -223,12 +223,12 @@ func settingsCommand(req *kavachv1.UpdateSettingsRequest) (*raftv1.UpdateSetting
 		*f.to = f.from
 	}
 	if mask["max_agents_per_owner"] {
-		if out.MaxAgentsPerOwner = in.GetMaxAgentsPerOwner(); out.MaxAgentsPerOwner == 0 {
+		if out.MaxAgentsPerOwner = in.GetMaxAgentsPerOwner(); in.GetMaxAgentsPerOwner() == 0 {
 			return nil, invalid("settings.max_agents_per_owner", "must be at least 1")
 		}
 	}
 	if mask["audit_policy"] {
-		if out.AuditPolicy = uint32(in.GetAuditPolicy()); out.AuditPolicy == 0 {
+		if out.AuditPolicy = uint32(in.GetAuditPolicy()); in.GetAuditPolicy() == 0 {
 			return nil, invalid("settings.audit_policy", "must be said, since update_mask names it")
 		}
 	}

@@ -85,12 +85,7 @@ func (c codec) Unmarshal(data []byte, message any) error {
 	if !ok {
 		return fmt.Errorf("%T is no protobuf message", message)
 	}
-	var e *status.Error
-	if c.json {
-		e = decodeJSON(data, m)
-	} else if err := proto.Unmarshal(data, m); err != nil {
-		e = status.New(status.InvalidArgument, "the body is not a valid protobuf message")
-	}
+	e := c.decode(data, m)
 	if e == nil {
 		return nil
 	}
@@ -105,6 +100,16 @@ func (c codec) Unmarshal(data []byte, message any) error {
 	}
 	unknown := protowire.AppendTag(nil, malformedField, protowire.BytesType)
 	m.ProtoReflect().SetUnknown(protowire.AppendBytes(unknown, raw))
+	return nil
+}
+
+func (c codec) decode(data []byte, m proto.Message) *status.Error {
+	if c.json {
+		return decodeJSON(data, m)
+	}
+	if err := proto.Unmarshal(data, m); err != nil {
+		return status.New(status.InvalidArgument, "the body is not a valid protobuf message").Wrap(err)
+	}
 	return nil
 }
 
@@ -154,7 +159,7 @@ func decodeJSON(data []byte, m proto.Message) *status.Error {
 	text := strings.ToValidUTF8(jsonErrorPrefix.ReplaceAllString(err.Error(), ""), "\uFFFD")
 	e := status.New(status.InvalidArgument, "malformed JSON: %s", text)
 	if found := jsonFieldAtFault.FindStringSubmatch(text); found != nil {
-		e.WithField(found[1]+found[2], "%s", text)
+		e = e.WithField(found[1]+found[2], "%s", text)
 	}
 	return e
 }

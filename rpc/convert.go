@@ -165,10 +165,10 @@ func checkPermissions(in []*kavachv1.Permission, rejectWarnings bool) ([]*kavach
 		e := status.New(status.InvalidArgument, "")
 		for i, p := range problems {
 			if i == maxViolations {
-				e.WithField("permissions", "and %d more problems", len(problems)-i)
+				e = e.WithField("permissions", "and %d more problems", len(problems)-i)
 				break
 			}
-			e.WithField(p.Path, "%s", p.Message)
+			e = e.WithField(p.Path, "%s", p.Message)
 		}
 		return nil, describe(e)
 	}
@@ -185,7 +185,7 @@ func checkPermissions(in []*kavachv1.Permission, rejectWarnings bool) ([]*kavach
 		if i == maxViolations {
 			break
 		}
-		e.WithField(w.Path, "%s: %s", w.Reason, w.Message)
+		e = e.WithField(w.Path, "%s: %s", w.Reason, w.Message)
 	}
 	return nil, describe(e)
 }

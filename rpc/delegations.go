@@ -127,7 +127,7 @@ func (s delegations) GetDelegation(ctx context.Context, req *kavachv1.GetDelegat
 			return unknown(status.DelegationNotFound, "delegation_id", req.GetDelegationId())
 		}
 		res.Delegation = shownDelegation(stored)
-		standing(res.Delegation, stored, v)
+		standing(res.GetDelegation(), stored, v)
 		return nil
 	})
 	if err != nil {
@@ -238,7 +238,7 @@ func (s delegations) GetEffectivePermissions(ctx context.Context, req *kavachv1.
 		if agent == nil || !mine(ctx, agent.Tenant) {
 			return unknown(status.AgentNotFound, "agent_id", req.GetAgentId())
 		}
-		res.Permissions = res.Permissions[:0]
+		res.Permissions = nil // the evaluation may run again
 		for _, held := range authz.Effective(v.State, id, v.Now.UnixNano()) {
 			res.Permissions = append(res.Permissions, shownEffective(held))
 		}

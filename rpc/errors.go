@@ -68,14 +68,14 @@ func wireError(e *status.Error) *connect.Error {
 		Alternatives: e.Alternatives,
 		Revision:     e.Revision,
 	}
-	var bad errdetails.BadRequest
+	bad := &errdetails.BadRequest{}
 	for _, f := range e.Fields {
 		detail.Fields = append(detail.Fields, &kavachv1.FieldError{Field: f.Path, Message: f.Message})
 		bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: f.Path, Description: f.Message})
 	}
 	details := []proto.Message{detail}
-	if len(bad.FieldViolations) > 0 && code == connect.CodeInvalidArgument {
-		details = append(details, &bad)
+	if len(bad.GetFieldViolations()) > 0 && code == connect.CodeInvalidArgument {
+		details = append(details, bad)
 	}
 	if e.RetryAfter > 0 {
 		detail.RetryAfter = durationpb.New(e.RetryAfter)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -67,7 +68,7 @@ func detailOf(t *testing.T, err error) *kavachv1.ErrorDetail {
 func TestWireError(t *testing.T) {
 	e := status.New(status.InvalidArgument, "bad").WithField("permissions[3].resource", "is empty").Wrap(errors.New("secret path"))
 	e.Alternatives, e.Revision = []string{"127.0.0.1:1"}, "aabbccdd.0.7"
-	e.Retry(1500 * time.Millisecond)
+	e = e.Retry(1500 * time.Millisecond)
 	got := wireError(e)
 	want := &kavachv1.ErrorDetail{
 		Reason: "INVALID_ARGUMENT", Retryable: true, Alternatives: []string{"127.0.0.1:1"}, Revision: "aabbccdd.0.7",
@@ -89,19 +90,10 @@ func TestWireError(t *testing.T) {
 		kinds = append(kinds, d.Type())
 	}
 	for _, m := range []proto.Message{&errdetails.BadRequest{}, &errdetails.RetryInfo{}} {
-		if name := string(m.ProtoReflect().Descriptor().FullName()); !contains(kinds, name) {
+		if name := string(m.ProtoReflect().Descriptor().FullName()); !slices.Contains(kinds, name) {
 			t.Errorf("no %s among %v", name, kinds)
 		}
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, have := range list {
-		if have == s {
-			return true
-		}
-	}
-	return false
 }
 
 // TestRetryable: an unknown outcome is not to be repeated blindly, all else that is unavailable may be.

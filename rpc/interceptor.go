@@ -121,10 +121,10 @@ func (g *guard) validate(message any) error {
 	e := status.New(status.InvalidArgument, "")
 	for i, v := range violated.Violations {
 		if i == maxViolations {
-			e.WithField("", "and %d more problems", len(violated.Violations)-i)
+			e = e.WithField("", "and %d more problems", len(violated.Violations)-i)
 			break
 		}
-		e.WithField(protovalidate.FieldPathString(v.Proto.GetField()), "%s", violationText(v))
+		e = e.WithField(protovalidate.FieldPathString(v.Proto.GetField()), "%s", violationText(v))
 	}
 	return describe(e)
 }

@@ -3,7 +3,6 @@ package rpc
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/net/http2"
 
 	"github.com/kavachd/kavachd/cluster"
 	"github.com/kavachd/kavachd/cluster/raftstore"
@@ -56,21 +54,21 @@ func (b *syncBuffer) String() string {
 }
 
 // newWorld starts a node, serves it, and makes the first key. wrap may put something between the API and the node.
-func newWorld(t testing.TB, wrap func(Node) Node, options ...func(*Config)) *world {
-	t.Helper()
-	listener, raftListener := listen(t), listen(t)
+func newWorld(tb testing.TB, wrap func(Node) Node, options ...func(*Config)) *world {
+	tb.Helper()
+	listener, raftListener := listen(tb), listen(tb)
 	w := &world{url: "http://" + listener.Addr().String(), log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
-	node, err := cluster.Start(t.Context(), cluster.Config{
-		DataDir:    t.TempDir(),
+	node, err := cluster.Start(tb.Context(), cluster.Config{
+		DataDir:    tb.TempDir(),
 		Address:    cluster.Addresses{API: listener.Addr().String(), Raft: raftListener.Addr().String()},
 		Peers:      []string{listener.Addr().String()},
 		JoinSecret: []byte(testSecret),
 		Timing:     raftstore.FastProfile(),
 		Version:    "test",
-	}, cluster.Deps{RaftListener: raftListener, Log: log, Fatal: func(err error) { t.Errorf("fatal: %v", err) }})
+	}, cluster.Deps{RaftListener: raftListener, Log: log, Fatal: func(err error) { tb.Errorf("fatal: %v", err) }})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.node = node
 	var seen Node = node
@@ -83,7 +81,7 @@ func newWorld(t testing.TB, wrap func(Node) Node, options ...func(*Config)) *wor
 	}
 	handler, err := New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	w.handler = handler
 	mux := http.NewServeMux()
@@ -93,54 +91,52 @@ func newWorld(t testing.TB, wrap func(Node) Node, options ...func(*Config)) *wor
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	w.h1 = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-	w.h2c = &http.Client{Transport: &http2.Transport{
-		AllowHTTP: true,
-		DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, addr)
-		},
-	}}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the node's log:\n%s", w.log)
+	var h2c http.Protocols
+	h2c.SetUnencryptedHTTP2(true)
+	w.h2c = &http.Client{Transport: &http.Transport{Protocols: &h2c}}
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("the node's log:\n%s", w.log)
 		}
 		w.h1.CloseIdleConnections()
 		w.h2c.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
-			t.Errorf("shutdown: %v", err)
+			tb.Errorf("shutdown: %v", err)
 		}
 		<-served
 		handler.Close()
-		w.stop(ctx, t)
+		w.stop(ctx, tb)
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
 	defer cancel()
 	if err := node.Ready(ctx); err != nil {
-		t.Fatalf("not ready: %v\n%s", err, w.log)
+		tb.Fatalf("not ready: %v\n%s", err, w.log)
 	}
 	res, err := kavachv1connect.NewAccessServiceClient(w.h1, w.url).Bootstrap(ctx, &kavachv1.BootstrapRequest{})
 	if err != nil {
-		t.Fatalf("bootstrap: %v\n%s", err, w.log)
+		tb.Fatalf("bootstrap: %v\n%s", err, w.log)
 	}
 	w.key = res.GetSecret()
 	return w
 }
 
 // stop stops the node, once.
-func (w *world) stop(ctx context.Context, t testing.TB) {
+func (w *world) stop(ctx context.Context, tb testing.TB) {
+	tb.Helper()
 	w.stopped.Do(func() {
 		if err := w.node.Stop(ctx); err != nil {
-			t.Errorf("stop: %v", err)
+			tb.Errorf("stop: %v", err)
 		}
 	})
 }
 
-func listen(t testing.TB) net.Listener {
-	t.Helper()
+func listen(tb testing.TB) net.Listener {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
 }
@@ -216,16 +212,16 @@ func (w *world) clients(protocol, key string) clients {
 }
 
 // rest calls a REST path with the admin key and returns status and body.
-func (w *world) rest(t testing.TB, method, path, body string) (int, string) {
-	t.Helper()
-	return w.restAs(t, w.key, method, path, body)
+func (w *world) rest(tb testing.TB, method, path, body string) (int, string) {
+	tb.Helper()
+	return w.restAs(tb, w.key, method, path, body)
 }
 
-func (w *world) restAs(t testing.TB, key, method, path, body string) (int, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, w.url+path, strings.NewReader(body))
+func (w *world) restAs(tb testing.TB, key, method, path, body string) (int, string) {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), method, w.url+path, strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
@@ -235,12 +231,12 @@ func (w *world) restAs(t testing.TB, key, method, path, body string) (int, strin
 	}
 	res, err := w.h1.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	var buf bytes.Buffer
 	if _, err := buf.ReadFrom(res.Body); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return res.StatusCode, buf.String()
 }

@@ -13,21 +13,21 @@ import (
 )
 
 // fixedPages returns tokens on a clock that the test turns.
-func fixedPages(t testing.TB, key byte) (*pageTokens, *time.Time) {
-	t.Helper()
+func fixedPages(tb testing.TB, key byte) (*pageTokens, *time.Time) {
+	tb.Helper()
 	now := time.Unix(1_800_000_000, 0)
 	p, err := newPageTokens([32]byte{key}, func() time.Time { return now })
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p, &now
 }
 
-func bound(t testing.TB, cluster, method, tenant, owner string) pageBinding {
-	t.Helper()
+func bound(tb testing.TB, cluster, method, tenant, owner string) pageBinding {
+	tb.Helper()
 	b, err := bindPages(cluster, method, tenant, &kavachv1.ListAgentsRequest{OwnerId: owner})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }

@@ -131,7 +131,7 @@ func foreign(code int, text string, r *http.Request) (*status.Error, int) {
 	}
 	e := status.New(status.InvalidArgument, "%s", text)
 	if m := jsonFieldAtFault.FindStringSubmatch(text); m != nil {
-		e.WithField(m[1]+m[2], "%s", text)
+		e = e.WithField(m[1]+m[2], "%s", text)
 	}
 	return e, code
 }

@@ -35,6 +35,7 @@ func TestQuickstart(t *testing.T) {
 }
 
 func quickstart(t *testing.T, c clients, owner string) {
+	t.Helper()
 	ctx := t.Context()
 	metadata, err := structpb.NewStruct(map[string]any{"team": "x", "n": 3})
 	if err != nil {
@@ -100,6 +101,7 @@ func quickstart(t *testing.T, c clients, owner string) {
 }
 
 func quickstartDelegation(t *testing.T, c clients, owner, from string) {
+	t.Helper()
 	ctx := t.Context()
 	sub, _ := newAgent(t, c, owner)
 	to := sub.GetAgentId()
@@ -148,6 +150,7 @@ func quickstartDelegation(t *testing.T, c clients, owner, from string) {
 }
 
 func quickstartAudit(t *testing.T, c clients, agent string) {
+	t.Helper()
 	ctx := t.Context()
 	filter := &kavachv1.AuditFilter{AgentId: agent, Kind: kavachv1.AuditKind_AUDIT_KIND_DECISION}
 	page, err := c.audit.QueryAuditLog(ctx, &kavachv1.QueryAuditLogRequest{Filter: filter, PageSize: 4})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -44,7 +43,7 @@ func (r *recorded) counts() (counts, entries map[string]uint64) {
 func TestTallyOneEntryAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var trail recorded
-		ta := newTally(slog.New(slog.NewTextHandler(io.Discard, nil)), time.Now, trail.record)
+		ta := newTally(slog.New(slog.DiscardHandler), time.Now, trail.record)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); ta.run(ctx) }()
@@ -71,7 +70,7 @@ func TestTallyOneEntryAMinute(t *testing.T) {
 // TestTallyIsBounded: a flood from many addresses neither fills memory nor the journal, and none of it goes uncounted.
 func TestTallyIsBounded(t *testing.T) {
 	var trail recorded
-	ta := newTally(slog.New(slog.NewTextHandler(io.Discard, nil)), time.Now, trail.record)
+	ta := newTally(slog.New(slog.DiscardHandler), time.Now, trail.record)
 	const flood = 3 * tallyAddresses
 	for i := range flood {
 		ta.add(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255))
