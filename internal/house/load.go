@@ -92,7 +92,7 @@ func Load(root string) (*Module, error) {
 	var own []listed
 	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p listed
-		if err := dec.Decode(&p); errors.Is(err, io.EOF) { //nolint:musttag // the names are the go command's own
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return nil, fmt.Errorf("answer of go list: %w", err)
