@@ -22,6 +22,9 @@ const casesEach = 10
 // oracleCases is how many random cases the engine and the oracle are compared on: 20,000, or KAVACH_ORACLE_CASES.
 func oracleCases(t *testing.T) int {
 	n := 20_000
+	if raceEnabled {
+		n = 1000 // there is little to race; the detector costs ten times as much
+	}
 	if s := os.Getenv("KAVACH_ORACLE_CASES"); s != "" {
 		var err error
 		if n, err = strconv.Atoi(s); err != nil {

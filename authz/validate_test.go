@@ -50,8 +50,10 @@ func TestValidate(t *testing.T) {
 		"bad actions": {perms: with(func(p *authz.Permission) { p.Actions = []string{"ok", "", long[:257]} }), want: []string{
 			"permissions[0].actions[1]: is empty", "permissions[0].actions[2]: has 257 bytes; the limit is 256",
 		}},
-		"id twice": {perms: []authz.Permission{{ID: "x", Resource: "a", Actions: []string{"r"}}, good(), {ID: "x", Resource: "b", Actions: []string{"r"}}},
-			want: []string{"permissions[2].id: is the id of permissions[0] too"}},
+		"id twice": {
+			perms: []authz.Permission{{ID: "x", Resource: "a", Actions: []string{"r"}}, good(), {ID: "x", Resource: "b", Actions: []string{"r"}}},
+			want:  []string{"permissions[2].id: is the id of permissions[0] too"},
+		},
 		"long id":   {perms: with(func(p *authz.Permission) { p.ID = long[:257] }), want: []string{"permissions[0].id: has 257 bytes"}},
 		"staleness": {perms: with(func(p *authz.Permission) { p.MaxStaleness = -time.Second }), want: []string{"permissions[0].max_staleness: is -1s"}},
 		"bad expression": {perms: with(func(p *authz.Permission) {

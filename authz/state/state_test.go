@@ -284,7 +284,7 @@ func TestReadersSeeOneVersion(t *testing.T) {
 			}
 		})
 	}
-	for round := 1; round < 300; round++ {
+	for round := 1; round < 100; round++ {
 		write(round)
 	}
 	close(stop)
@@ -335,6 +335,9 @@ func BenchmarkMillionAgents(b *testing.B) {
 // how often (default 100,000; 10,000,000 once).
 func TestUpdatesAreReclaimed(t *testing.T) {
 	updates := 100_000
+	if raceEnabled {
+		updates = 2000
+	}
 	if text := os.Getenv("KAVACH_STATE_UPDATES"); text != "" {
 		if _, err := fmt.Sscan(text, &updates); err != nil {
 			t.Fatal(err)
