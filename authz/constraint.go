@@ -89,31 +89,3 @@ func (c *cursor) holds(ip string) bool {
 	}
 	return found
 }
-
-// quota returns max_calls_per_hour, 0 if there is none.
-func (e entry) quota() int64 {
-	if e.flags&hasQuota == 0 {
-		return 0
-	}
-	c := e.tail()
-	if e.flags&hasID != 0 {
-		c.text()
-	}
-	if e.flags&hasStale != 0 {
-		c.uvarint()
-	}
-	if e.flags&hasArgs != 0 {
-		for range c.uvarint() {
-			c.argument()
-		}
-	}
-	if e.flags&hasWindow != 0 {
-		c.take(6)
-	}
-	if e.flags&hasAllowed != 0 {
-		for range c.uvarint() {
-			c.allowed()
-		}
-	}
-	return int64(c.uvarint())
-}

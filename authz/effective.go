@@ -1,6 +1,8 @@
 package authz
 
 import (
+	"slices"
+
 	"github.com/kavachd/kavachd/ids"
 )
 
@@ -103,14 +105,7 @@ type grantKey struct {
 func (c *coverer) enter(a *Agent) { c.path = append(c.path, a.ID) }
 func (c *coverer) leave()         { c.path = c.path[:len(c.path)-1] }
 
-func (c *coverer) onPath(id ids.ID) bool {
-	for _, p := range c.path {
-		if p == id {
-			return true
-		}
-	}
-	return false
-}
+func (c *coverer) onPath(id ids.ID) bool { return slices.Contains(c.path, id) }
 
 // cover finds the best basis of p among what an agent holds.
 func (c *coverer) cover(agent *Agent, p Permission) (best basis) {

@@ -129,10 +129,8 @@ func FuzzArguments(f *testing.F) {
 		if !strings.Contains(value, "\xff") && glob && !validText(value) {
 			return // a glob's '*' is a character for the engine and a byte for the oracle
 		}
-		want := false
-		if glob {
-			want = oracleGlob(pattern, value)
-		} else {
+		want := glob && oracleGlob(pattern, value)
+		if !glob {
 			want = regexp.MustCompile(pattern).MatchString(value)
 		}
 		q := &authz.Request{AgentID: numbered(1).Text("agt"), Action: "r", Resource: "a", At: benchTime, Args: []authz.Arg{{Name: argument, Value: value, IsString: true}}}

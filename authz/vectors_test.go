@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -111,14 +112,7 @@ func (v *vector) marks() (marks []string) {
 	return marks
 }
 
-func (v *vector) has(tag string) bool {
-	for _, t := range v.Tags {
-		if t == tag {
-			return true
-		}
-	}
-	return false
-}
+func (v *vector) has(tag string) bool { return slices.Contains(v.Tags, tag) }
 
 // recorded is the recorded answer in our codes.
 func (v *vector) recorded() answer {

@@ -38,15 +38,6 @@ func agent(tb testing.TB, spec authz.AgentSpec) *authz.Agent {
 	return a
 }
 
-func delegation(tb testing.TB, spec authz.DelegationSpec) *authz.Delegation {
-	tb.Helper()
-	d, err := authz.CompileDelegation(spec)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return d
-}
-
 // check is every invariant of a version: each record is found by each of its keys, counts are right, lists are in order.
 func (v View) check() error {
 	agents, tokens := 0, 0
