@@ -18,7 +18,11 @@ func aboutAgent(a *raftv1.Agent) subject {
 	return subject{agent: agentText(a.GetId()), owner: a.GetOwner(), tenant: a.GetTenant()}
 }
 
-func (x *command) aboutAgentID(id []byte) subject {
+// aboutChecked is about the agent that a check has found; where it was refused and returns none, the agent is looked up.
+func (x *command) aboutChecked(a *raftv1.Agent, id []byte) subject {
+	if a != nil {
+		return aboutAgent(a)
+	}
 	if a, err := x.agentIn(x.scope, "", id); err == nil {
 		return aboutAgent(a)
 	}

@@ -20,6 +20,8 @@ type command struct {
 	scope string
 	// about is what the audit entry says of the record, as far as it is known.
 	about subject
+	// forgotten is the record that the command's own replaces: under the same key, but of more than a day ago.
+	forgotten *raftv1.IdempotencyRecord
 }
 
 func (m *Machine) apply(tx *storage.Tx, index, term uint64, payload []byte) (*Applied, *Fault) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/kavachd/kavachd/storage"
 
 	raftv1 "github.com/kavachd/kavachd/gen/kavach/raft/v1"
@@ -29,7 +31,7 @@ func BenchmarkApply(b *testing.B) {
 		{"Rotate", func(n int) *raftv1.Command { return rotate(100+n%1000, fmt.Sprint("r", n), 0) }},
 	} {
 		b.Run(kind.name, func(b *testing.B) {
-			s := newBench(b)
+			s := largeBench(b)
 			for i := range 1000 {
 				s.ok(create(100+i, func(c *raftv1.CreateAgent) { c.Owner = fmt.Sprint("o", i) }, tenPerms...))
 			}
@@ -66,4 +68,22 @@ func BenchmarkApply(b *testing.B) {
 			}
 		})
 	}
+}
+
+// largeBench is newBench over a store with the sizes of production.
+func largeBench(b *testing.B) *bench {
+	b.Helper()
+	s := newBench(b)
+	store, err := storage.Open(vfs.NewMem(), "state", storage.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	s.store, s.index = store, 0
+	s.ok(&raftv1.Command{Command: &raftv1.Command_BootstrapKey{BootstrapKey: &raftv1.BootstrapKey{Id: s.key, Hash: testHash("admin")}}})
+	return s
 }

@@ -146,7 +146,7 @@ func (r *Reader) checkCoverage(d *raftv1.Delegation, now int64) error {
 }
 
 func (x *command) createDelegation(c *raftv1.CreateDelegation) (*raftv1.Result, error) {
-	x.about = x.aboutAgentID(c.GetFrom())
+	x.about = x.aboutChecked(nil, c.GetFrom())
 	x.about.resource = "delegation:" + delegationText(c.GetId())
 	var p problems
 	p.id("delegation_id", c.GetId())

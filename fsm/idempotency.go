@@ -40,7 +40,8 @@ func (x *command) remembered(c *raftv1.Command) (q *storage.IdempotencyID, first
 	if err != nil || first == nil {
 		return q, nil, err
 	}
-	if first.GetExpiresAt() <= x.wall { // forgotten, though not yet purged
+	if first.GetExpiresAt() <= x.wall { // to be forgotten, though not yet purged
+		x.forgotten = first
 		return q, nil, nil
 	}
 	if !bytes.Equal(first.GetRequestHash(), k.GetRequestHash()) {
@@ -59,11 +60,7 @@ func (x *command) remember(c *raftv1.Command, q storage.IdempotencyID, o Outcome
 		TokenHash:   secretHash(c),
 		Revision:    o.Revision,
 	}
-	was, err := record(x.Reader, storage.IdempotencyKey(q), &raftv1.IdempotencyRecord{}) // a forgotten one
-	if err != nil {
-		return err
-	}
-	if err := x.reindex(idempotencyIndex(q, was), idempotencyIndex(q, is)); err != nil {
+	if err := x.reindex(idempotencyIndex(q, x.forgotten), idempotencyIndex(q, is)); err != nil {
 		return err
 	}
 	return x.setRecord(storage.IdempotencyKey(q), is)

@@ -14,8 +14,8 @@ func CheckRevokeAgent(r *Reader, scope string, c *raftv1.RevokeAgent) (*raftv1.A
 // revokeAgent ends the agent, every grace, and what derives from it. A repeat changes nothing. The current token still
 // leads to the agent, so that the audit entry of whoever presents it can name it.
 func (x *command) revokeAgent(c *raftv1.RevokeAgent) (*raftv1.Result, error) {
-	x.about = x.aboutAgentID(c.GetId())
 	a, err := CheckRevokeAgent(x.Reader, x.scope, c)
+	x.about = x.aboutChecked(a, c.GetId())
 	if err != nil {
 		return nil, err
 	}

@@ -31,8 +31,8 @@ func CheckRotateToken(r *Reader, now int64, scope string, c *raftv1.RotateToken)
 // rotateToken makes the new token the agent's. With a grace the old one becomes the one previous token, whose time ends
 // with the agent's at the latest; an earlier previous token is dead in any case.
 func (x *command) rotateToken(c *raftv1.RotateToken) (*raftv1.Result, error) {
-	x.about = x.aboutAgentID(c.GetId())
 	was, err := CheckRotateToken(x.Reader, x.wall, x.scope, c)
+	x.about = x.aboutChecked(was, c.GetId())
 	if err != nil {
 		return nil, err
 	}

@@ -69,8 +69,8 @@ func endGrace(a *raftv1.Agent) {
 }
 
 func (x *command) updateAgent(c *raftv1.UpdateAgent) (*raftv1.Result, error) {
-	x.about = x.aboutAgentID(c.GetId())
 	was, is, err := checkUpdateAgent(x.Reader, x.wall, x.scope, c)
+	x.about = x.aboutChecked(was, c.GetId())
 	if err != nil {
 		return nil, err
 	}
