@@ -71,7 +71,7 @@ func appendForever(j *Journal, next *atomic.Uint64, appender int) error {
 		n := first + uint64(i)
 		batch[i] = entry(int(n))
 		if appender == 0 {
-			batch[i].Parameters = make([]byte, 60<<10)
+			batch[i].Parameters = large[:]
 		}
 		said = binary.LittleEndian.AppendUint64(said, n)
 	}
@@ -81,6 +81,8 @@ func appendForever(j *Journal, next *atomic.Uint64, appender int) error {
 	_, err := os.Stdout.Write(said)
 	return err
 }
+
+var large [60 << 10]byte
 
 // TestKilled kills a process that appends with many goroutines, again and again, at any moment. Nothing that it had
 // acknowledged is missing, nothing stands there twice, and the journal is whole.

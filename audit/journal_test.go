@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -150,6 +151,87 @@ func TestReadYourOwnEntry(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// unpublished takes room for an entry of n and leaves it unpublished; fill publishes it.
+func unpublished(t *testing.T, j *Journal, n int) (fill func()) {
+	t.Helper()
+	rec, err := encodeRecord(nil, entry(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := j.active.Load()
+	start, ok := s.take(1, uint64(len(rec)))
+	if !ok {
+		t.Fatal("the segment is full")
+	}
+	return func() { s.publish(start, 1, rec) }
+}
+
+// yield lets the other goroutines run for a while. It can't make a correct journal fail: what must not happen never does.
+func yield() {
+	for range 20_000 {
+		runtime.Gosched()
+	}
+}
+
+// TestNoAcknowledgementBehindAHole: an entry behind one that is not published could not be found after a crash.
+func TestNoAcknowledgementBehindAHole(t *testing.T) {
+	j := openJournal(t, t.TempDir(), smallJournal())
+	fill := unpublished(t, j, 1)
+	var acked atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := j.Append(entry(2)); err != nil {
+			t.Error(err)
+		}
+		acked.Store(true)
+	})
+	yield()
+	if acked.Load() {
+		t.Error("acknowledged while the entry before is not published")
+	}
+	if n := len(liveNumbers(t, j)); n != 0 {
+		t.Errorf("%d entries are read behind one that is not published", n)
+	}
+	fill()
+	wg.Wait()
+	if diff := cmp.Diff([]int{1, 2}, liveNumbers(t, j)); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+}
+
+// TestNoSegmentBehindAHole: no segment is begun before the one before is published to its end.
+func TestNoSegmentBehindAHole(t *testing.T) {
+	o := smallJournal()
+	var j *Journal
+	var was atomic.Pointer[segment]
+	o.allocate = func(f *os.File, size int64) error {
+		if s := was.Load(); s != nil && s.end() != s.sealedAt {
+			t.Errorf("a segment is begun behind byte %d, but only %d are published", s.sealedAt.offset(), s.end().offset())
+		}
+		return allocate(f, size)
+	}
+	j = openJournal(t, t.TempDir(), o)
+	was.Store(j.active.Load())
+	fill := unpublished(t, j, 0)
+	var wg sync.WaitGroup
+	for n := range 6 { // more than a segment holds
+		wg.Go(func() {
+			e := entry(n + 1)
+			e.Parameters = make([]byte, 60<<10)
+			if _, err := j.Append(e); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-was.Load().full
+	yield()
+	fill()
+	wg.Wait()
+	if got := liveNumbers(t, j); len(got) != 7 {
+		t.Errorf("%d entries, want 7", len(got))
+	}
 }
 
 func TestLimits(t *testing.T) {

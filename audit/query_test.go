@@ -116,19 +116,31 @@ func newPool() *pool {
 	return p
 }
 
-func drawFilter(t *rapid.T) Filter {
+// drawFilter gives few conditions, so that some entries meet them.
+func drawFilter(t *rapid.T) (f Filter) {
 	pick := func(name string, from ...string) string { return rapid.SampledFrom(from).Draw(t, name) }
-	f := Filter{
-		AgentID: pick("f agent", "", "", "agt_a", "agt_b", "none"), Owner: pick("f owner", "", "", "", "u1", "agt_a"),
-		Tenant: pick("f tenant", "", "", "", "t2"), Result: rapid.SampledFrom([]uint32{0, 0, 0, 1, 2, 3}).Draw(t, "f result"),
-		Kind: rapid.SampledFrom([]uint32{0, 0, 0, 1, 2}).Draw(t, "f kind"), ResourcePattern: pick("f pattern", "", "", "mcp:*", "mcp:b:*", "x"),
-		Actions: rapid.SampledFrom([][]string{nil, nil, {"read"}, {"write", "readwrite"}, {"none"}}).Draw(t, "f actions"),
-	}
-	if rapid.Bool().Draw(t, "f since?") {
-		f.Since = rapid.Int64Range(0, 41).Draw(t, "f since") * block.MaxSpan / 4
-	}
-	if rapid.Bool().Draw(t, "f until?") {
-		f.Until = rapid.Int64Range(0, 41).Draw(t, "f until") * block.MaxSpan / 4
+	at := func(name string) int64 { return rapid.Int64Range(0, 41).Draw(t, name) * block.MaxSpan / 4 }
+	for range rapid.IntRange(0, 2).Draw(t, "conditions") {
+		switch rapid.IntRange(0, 8).Draw(t, "condition") {
+		case 0:
+			f.AgentID = pick("f agent", "agt_a", "agt_b", "none")
+		case 1:
+			f.Owner = pick("f owner", "u1", "agt_a")
+		case 2:
+			f.Tenant = pick("f tenant", "default", "t2")
+		case 3:
+			f.Result = rapid.Uint32Range(1, 3).Draw(t, "f result")
+		case 4:
+			f.Kind = rapid.Uint32Range(1, 2).Draw(t, "f kind")
+		case 5:
+			f.ResourcePattern = pick("f pattern", "mcp:*", "mcp:b:*", "x")
+		case 6:
+			f.Actions = rapid.SampledFrom([][]string{{}, {"read"}, {"write", "readwrite"}, {"none"}}).Draw(t, "f actions")
+		case 7:
+			f.Since = at("f since")
+		case 8:
+			f.Until = at("f until")
+		}
 	}
 	return f
 }
