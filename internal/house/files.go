@@ -126,11 +126,10 @@ const codesFile = "rpc/errors.go"
 // connectPackage has the codes.
 const connectPackage = "connectrpc.com/connect"
 
-// Codes finds other places that do. cluster is not asked: the protocol between nodes has codes of its own, and carries
-// reasons as they are.
+// Codes finds other places that do.
 func Codes(m *Module) []Finding {
 	var found []Finding
-	for _, p := range m.in("authz", "audit", "fsm", "rpc", "status", "storage") {
+	for _, p := range m.in("authz", "audit", "cluster", "fsm", "rpc", "status", "storage") {
 		p.inspect(func(f *File, n ast.Node) {
 			id, ok := n.(*ast.Ident)
 			if !ok || f.Path == codesFile {
