@@ -129,15 +129,12 @@ func TestExactlyOnce(t *testing.T) {
 				}
 				w.late = nil
 			},
-			"crash": func(rt *rapid.T) {
-				if err := crash(w.j); err != nil {
-					rt.Fatal(err)
+			"end": func(rt *rapid.T) {
+				end := w.j.Close
+				if rapid.Bool().Draw(rt, "killed") {
+					end = func() error { return crash(w.j) }
 				}
-				w.boot += rapid.IntRange(0, 1).Draw(rt, "machine too")
-				w.open()
-			},
-			"close": func(rt *rapid.T) {
-				if err := w.j.Close(); err != nil {
+				if err := end(); err != nil {
 					rt.Fatal(err)
 				}
 				w.boot += rapid.IntRange(0, 1).Draw(rt, "machine too")

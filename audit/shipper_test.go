@@ -151,6 +151,7 @@ func TestShipperRepeats(t *testing.T) {
 			t.Errorf("backlog %+v", b)
 		}
 		time.Sleep(ms(1000))
+		synctest.Wait()
 		s.seen = nil
 		if got := len(s.trail.view().all(t)); got != 110 {
 			t.Errorf("%d entries in blocks, want 110", got)
@@ -173,6 +174,7 @@ func TestShipperBacksOffAndTimesOut(t *testing.T) {
 		s.delay = time.Hour
 		s.append(loadedEntries)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		// 10 s each, and a pause that doubles up to 2 s.
 		var at []time.Duration
 		for _, x := range s.seen {
