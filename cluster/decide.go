@@ -98,8 +98,11 @@ func Usable(key *authz.KeySpec, at time.Time) error {
 
 // undecided turns authz's errors into statuses: internal limits and faults are no denials.
 func undecided(err error) error {
-	if errors.Is(err, authz.ErrQuotaUnavailable) {
+	switch {
+	case errors.Is(err, authz.ErrQuotaUnavailable):
 		return status.New(status.QuotaUnavailable, "a permission with max_calls_per_hour decides here, and this version can't enforce it").Wrap(err)
+	case errors.Is(err, authz.ErrTooComplex):
+		return status.New(status.LimitExceeded, "%v", authz.ErrTooComplex).Wrap(err)
 	}
 	return status.New(status.Internal, "the call can't be decided").Wrap(err)
 }

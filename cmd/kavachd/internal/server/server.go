@@ -118,6 +118,7 @@ func (n *node) listen() error {
 			return fmt.Errorf("%s: %w", l.key, err)
 		}
 	}
+	n.api = rpc.Limit(n.api)
 	return nil
 }
 
