@@ -9,16 +9,17 @@ import (
 // Agent is a compiled agent: immutable, its texts and its permission list in one block without pointers. It holds
 // nothing of an ancestor.
 type Agent struct {
-	Tenant, Owner, Name string
-	perms               list
-	previous            *previousToken // nil: none
-
-	ID        ids.ID
+	// What a decision reads comes first, so that it shares a cache line.
+	perms     list
+	previous  *previousToken // nil: none
 	Token     ids.Hash
 	ExpiresAt int64 // Unix nanoseconds, 0 = never
-	Revision  uint64
-	Type      uint8
 	Revoked   bool
+	Type      uint8
+
+	ID                  ids.ID
+	Name, Tenant, Owner string
+	Revision            uint64
 }
 
 // previousToken is the token before the last Rotate, while its grace lasts.

@@ -22,12 +22,12 @@ type State struct {
 // root is one version. Immutable once published.
 type root struct {
 	version     uint64
-	agents      *node[authz.Agent]
-	tokens      *node[authz.Agent] // by current and by previous token
-	delegations *node[authz.Delegation]
-	received    *node[received]
-	keys        *node[authz.KeySpec]
-	keyHashes   *node[authz.KeySpec]
+	agents      trie[authz.Agent]
+	tokens      trie[authz.Agent] // by current and by previous token
+	delegations trie[authz.Delegation]
+	received    trie[received]
+	keys        trie[authz.KeySpec]
+	keyHashes   trie[authz.KeySpec]
 	counts      Counts
 }
 
@@ -203,10 +203,10 @@ func (t *Txn) PutAgent(a *authz.Agent) {
 		t.dropTokens(old)
 	}
 	same := func(o *authz.Agent) bool { return o.ID == a.ID }
-	t.next.agents = t.next.agents.put(t.edit, idTag(a.ID), a, same)
-	t.next.tokens = t.next.tokens.put(t.edit, hashTag(a.Token), a, same)
+	t.next.agents.put(t.edit, idTag(a.ID), a, same)
+	t.next.tokens.put(t.edit, hashTag(a.Token), a, same)
 	if previous, until := a.Previous(); until != 0 {
-		t.next.tokens = t.next.tokens.put(t.edit, hashTag(previous), a, same)
+		t.next.tokens.put(t.edit, hashTag(previous), a, same)
 	}
 	t.changed = true
 }
@@ -218,16 +218,16 @@ func (t *Txn) DeleteAgent(id ids.ID) {
 		return
 	}
 	t.dropTokens(old)
-	t.next.agents = t.next.agents.remove(t.edit, idTag(id), func(o *authz.Agent) bool { return o.ID == id })
+	t.next.agents.remove(t.edit, idTag(id), func(o *authz.Agent) bool { return o.ID == id })
 	t.next.counts.Agents--
 	t.changed = true
 }
 
 func (t *Txn) dropTokens(old *authz.Agent) {
 	same := func(o *authz.Agent) bool { return o.ID == old.ID }
-	t.next.tokens = t.next.tokens.remove(t.edit, hashTag(old.Token), same)
+	t.next.tokens.remove(t.edit, hashTag(old.Token), same)
 	if previous, until := old.Previous(); until != 0 {
-		t.next.tokens = t.next.tokens.remove(t.edit, hashTag(previous), same)
+		t.next.tokens.remove(t.edit, hashTag(previous), same)
 	}
 }
 
@@ -238,7 +238,7 @@ func (t *Txn) PutDelegation(d *authz.Delegation) {
 	} else {
 		t.setReceived(old.To, without(t.View().Received(old.To), d.ID))
 	}
-	t.next.delegations = t.next.delegations.put(t.edit, idTag(d.ID), d, func(o *authz.Delegation) bool { return o.ID == d.ID })
+	t.next.delegations.put(t.edit, idTag(d.ID), d, func(o *authz.Delegation) bool { return o.ID == d.ID })
 	list := t.View().Received(d.To)
 	i := sort.Search(len(list), func(i int) bool { return list[i].Created > d.Created })
 	grown := append(make([]*authz.Delegation, 0, len(list)+1), list[:i]...)
@@ -253,7 +253,7 @@ func (t *Txn) DeleteDelegation(id ids.ID) {
 		return
 	}
 	t.setReceived(old.To, without(t.View().Received(old.To), id))
-	t.next.delegations = t.next.delegations.remove(t.edit, idTag(id), func(o *authz.Delegation) bool { return o.ID == id })
+	t.next.delegations.remove(t.edit, idTag(id), func(o *authz.Delegation) bool { return o.ID == id })
 	t.next.counts.Delegations--
 	t.changed = true
 }
@@ -261,10 +261,10 @@ func (t *Txn) DeleteDelegation(id ids.ID) {
 func (t *Txn) setReceived(to ids.ID, list []*authz.Delegation) {
 	same := func(o *received) bool { return o.to == to }
 	if len(list) == 0 {
-		t.next.received = t.next.received.remove(t.edit, idTag(to), same)
+		t.next.received.remove(t.edit, idTag(to), same)
 		return
 	}
-	t.next.received = t.next.received.put(t.edit, idTag(to), &received{to: to, list: list}, same)
+	t.next.received.put(t.edit, idTag(to), &received{to: to, list: list}, same)
 }
 
 // without copies a list and leaves one out.
@@ -286,8 +286,8 @@ func (t *Txn) PutKey(k authz.KeySpec) {
 		t.dropKeyHash(old)
 	}
 	same := func(o *authz.KeySpec) bool { return o.ID == k.ID }
-	t.next.keys = t.next.keys.put(t.edit, idTag(k.ID), &k, same)
-	t.next.keyHashes = t.next.keyHashes.put(t.edit, hashTag(k.Hash), &k, same)
+	t.next.keys.put(t.edit, idTag(k.ID), &k, same)
+	t.next.keyHashes.put(t.edit, hashTag(k.Hash), &k, same)
 	t.changed = true
 }
 
@@ -298,11 +298,11 @@ func (t *Txn) DeleteKey(id ids.ID) {
 		return
 	}
 	t.dropKeyHash(old)
-	t.next.keys = t.next.keys.remove(t.edit, idTag(id), func(o *authz.KeySpec) bool { return o.ID == id })
+	t.next.keys.remove(t.edit, idTag(id), func(o *authz.KeySpec) bool { return o.ID == id })
 	t.next.counts.Keys--
 	t.changed = true
 }
 
 func (t *Txn) dropKeyHash(old *authz.KeySpec) {
-	t.next.keyHashes = t.next.keyHashes.remove(t.edit, hashTag(old.Hash), func(o *authz.KeySpec) bool { return o.ID == old.ID })
+	t.next.keyHashes.remove(t.edit, hashTag(old.Hash), func(o *authz.KeySpec) bool { return o.ID == old.ID })
 }

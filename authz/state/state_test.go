@@ -193,12 +193,12 @@ func compareModel(t *rapid.T, v View, agents map[int]*authz.Agent, delegations m
 
 // TestDeepTags fills one leaf beyond its size with entries that differ in their last bits only.
 func TestDeepTags(t *testing.T) {
-	var root *node[int]
+	var root trie[int]
 	values := make([]int, 200)
 	for i := range values {
 		values[i] = i
 		tag := uint64(i%4) << 60 // four tags, 50 values each
-		root = root.put(1, tag, &values[i], func(o *int) bool { return *o == i })
+		root.put(1, tag, &values[i], func(o *int) bool { return *o == i })
 	}
 	for i := range values {
 		found := false
@@ -210,9 +210,9 @@ func TestDeepTags(t *testing.T) {
 		}
 	}
 	for i := range values {
-		root = root.remove(2, uint64(i%4)<<60, func(o *int) bool { return *o == i })
+		root.remove(2, uint64(i%4)<<60, func(o *int) bool { return *o == i })
 	}
-	if root != nil {
+	if root.dir != nil || root.entries != nil {
 		t.Fatal("an empty trie keeps nodes")
 	}
 }

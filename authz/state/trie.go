@@ -8,12 +8,19 @@ const (
 	tagBits = 64
 )
 
-// node is a directory or a leaf of a persistent hash trie. Nodes of a published version never change; a transaction
-// changes those it made itself (edit is its number), and copies the others first.
-type node[T any] struct {
-	kids    *[fan]*node[T] // a directory; nil: a leaf
+// trie is a persistent hash trie, by value: the place of a directory or of a leaf's entries. The zero trie is empty.
+// Leaves stand in their directory itself, because a lookup among a million waits for memory and little else.
+//
+// Entries never change once they are in a trie; directories of a published version never change either. A transaction
+// changes the directories that it made itself (edit is its number), and copies the others first.
+type trie[T any] struct {
+	dir     *directory[T] // nil: a leaf
 	entries []entry[T]
-	edit    uint64
+}
+
+type directory[T any] struct {
+	kids [fan]trie[T]
+	edit uint64
 }
 
 type entry[T any] struct {
@@ -21,131 +28,117 @@ type entry[T any] struct {
 	value *T
 }
 
-// leaf returns the entries among which one with this tag would be. A nil node is an empty trie.
-func (n *node[T]) leaf(tag uint64) []entry[T] {
-	for n != nil && n.kids != nil {
-		n = n.kids[tag%fan]
+// leaf returns the entries among which one with this tag would be.
+func (t *trie[T]) leaf(tag uint64) []entry[T] {
+	for t.dir != nil {
+		t = &t.dir.kids[tag%fan]
 		tag >>= fanBits
 	}
-	if n == nil {
-		return nil
-	}
-	return n.entries
+	return t.entries
 }
 
-// own returns n itself if the transaction made it, else its copy.
-func (n *node[T]) own(edit uint64) *node[T] {
-	if n.edit == edit {
-		return n
+// kid returns the place below an inner one, in a directory that the transaction may change.
+func (t *trie[T]) kid(edit, tag uint64, shift uint) *trie[T] {
+	if t.dir.edit != edit {
+		own := *t.dir
+		own.edit = edit
+		t.dir = &own
 	}
-	c := &node[T]{edit: edit}
-	if n.kids != nil {
-		kids := *n.kids
-		c.kids = &kids
-		return c
-	}
-	c.entries = append(make([]entry[T], 0, len(n.entries)+1), n.entries...)
-	return c
+	return &t.dir.kids[tag>>shift%fan]
 }
 
-// put adds or replaces the entry of this tag for which same holds, and returns the trie's new root.
-func (n *node[T]) put(edit, tag uint64, value *T, same func(*T) bool) *node[T] {
-	return n.putAt(edit, tag, 0, value, same)
+// put adds or replaces the entry of this tag for which same holds.
+func (t *trie[T]) put(edit, tag uint64, value *T, same func(*T) bool) {
+	shift := uint(0)
+	for ; t.dir != nil; shift += fanBits {
+		t = t.kid(edit, tag, shift)
+	}
+	at := t.find(tag, same)
+	grown := make([]entry[T], len(t.entries), len(t.entries)+1)
+	copy(grown, t.entries)
+	if at < 0 {
+		at, grown = len(grown), append(grown, entry[T]{})
+	}
+	grown[at] = entry[T]{tag: tag, value: value}
+	t.entries = grown
+	if len(grown) > maxLeaf && shift < tagBits {
+		t.split(edit, shift)
+	}
 }
 
-func (n *node[T]) putAt(edit, tag uint64, shift uint, value *T, same func(*T) bool) *node[T] {
-	if n == nil {
-		return &node[T]{edit: edit, entries: []entry[T]{{tag: tag, value: value}}}
-	}
-	n = n.own(edit)
-	if n.kids != nil {
-		i := tag >> shift % fan
-		n.kids[i] = n.kids[i].putAt(edit, tag, shift+fanBits, value, same)
-		return n
-	}
-	for i := range n.entries {
-		if e := &n.entries[i]; e.tag == tag && same(e.value) {
-			e.value = value
-			return n
-		}
-	}
-	n.entries = append(n.entries, entry[T]{tag: tag, value: value})
-	if len(n.entries) > maxLeaf && shift < tagBits {
-		n.split(shift)
-	}
-	return n
-}
-
-// split makes a directory of a full leaf that the transaction owns.
-func (n *node[T]) split(shift uint) {
+// split makes a directory of a full leaf.
+func (t *trie[T]) split(edit uint64, shift uint) {
 	var sizes [fan]int
-	for _, e := range n.entries {
+	for _, e := range t.entries {
 		sizes[e.tag>>shift%fan]++
 	}
-	n.kids = new([fan]*node[T])
-	for _, e := range n.entries {
-		i := e.tag >> shift % fan
-		if n.kids[i] == nil {
-			n.kids[i] = &node[T]{edit: n.edit, entries: make([]entry[T], 0, sizes[i])}
+	dir := &directory[T]{edit: edit}
+	for _, e := range t.entries {
+		kid := &dir.kids[e.tag>>shift%fan]
+		if kid.entries == nil {
+			kid.entries = make([]entry[T], 0, sizes[e.tag>>shift%fan])
 		}
-		n.kids[i].entries = append(n.kids[i].entries, e)
+		kid.entries = append(kid.entries, e)
 	}
-	n.entries = nil
+	*t = trie[T]{dir: dir}
 }
 
-// remove takes out the entry of this tag for which same holds, and returns the new root: nil once nothing is left.
-func (n *node[T]) remove(edit, tag uint64, same func(*T) bool) *node[T] {
-	return n.removeAt(edit, tag, 0, same)
+// find returns the place of an entry in a leaf, -1 if it isn't there.
+func (t *trie[T]) find(tag uint64, same func(*T) bool) int {
+	for i := range t.entries {
+		if t.entries[i].tag == tag && same(t.entries[i].value) {
+			return i
+		}
+	}
+	return -1
 }
 
-func (n *node[T]) removeAt(edit, tag uint64, shift uint, same func(*T) bool) *node[T] {
-	if n == nil {
-		return nil
+// remove takes out the entry of this tag for which same holds, if there is one, and the directories that it leaves
+// empty.
+func (t *trie[T]) remove(edit, tag uint64, same func(*T) bool) {
+	if below := (&trie[T]{entries: t.leaf(tag)}); below.find(tag, same) >= 0 {
+		t.removeAt(edit, tag, 0, same)
 	}
-	if n.kids != nil {
-		i := tag >> shift % fan
-		kid := n.kids[i].removeAt(edit, tag, shift+fanBits, same)
-		if kid == n.kids[i] {
-			return n
+}
+
+func (t *trie[T]) removeAt(edit, tag uint64, shift uint, same func(*T) bool) {
+	if t.dir != nil {
+		kid := t.kid(edit, tag, shift)
+		kid.removeAt(edit, tag, shift+fanBits, same)
+		if kid.dir == nil && kid.entries == nil && t.dir.empty() {
+			*t = trie[T]{}
 		}
-		n = n.own(edit)
-		n.kids[i] = kid
-		if kid == nil && *n.kids == [fan]*node[T]{} {
-			return nil
-		}
-		return n
+		return
 	}
-	for i := range n.entries {
-		if e := n.entries[i]; e.tag != tag || !same(e.value) {
-			continue
-		}
-		if len(n.entries) == 1 {
-			return nil
-		}
-		n = n.own(edit)
-		last := len(n.entries) - 1
-		n.entries[i] = n.entries[last]
-		n.entries[last] = entry[T]{}
-		n.entries = n.entries[:last]
-		return n
+	at := t.find(tag, same)
+	if len(t.entries) == 1 {
+		t.entries = nil
+		return
 	}
-	return n
+	kept := make([]entry[T], 0, len(t.entries)-1)
+	t.entries = append(append(kept, t.entries[:at]...), t.entries[at+1:]...)
+}
+
+func (d *directory[T]) empty() bool {
+	for i := range d.kids {
+		if d.kids[i].dir != nil || d.kids[i].entries != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // each calls f for every value, in no particular order, until it returns false.
-func (n *node[T]) each(f func(*T) bool) bool {
-	if n == nil {
-		return true
-	}
-	if n.kids != nil {
-		for _, kid := range n.kids {
-			if !kid.each(f) {
+func (t *trie[T]) each(f func(*T) bool) bool {
+	if t.dir != nil {
+		for i := range t.dir.kids {
+			if !t.dir.kids[i].each(f) {
 				return false
 			}
 		}
 		return true
 	}
-	for _, e := range n.entries {
+	for _, e := range t.entries {
 		if !f(e.value) {
 			return false
 		}
