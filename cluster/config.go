@@ -129,16 +129,21 @@ func (c Config) withDefaults() Config {
 		v *int
 		d int
 	}{
-		{&l.ControlQueue, d.ControlQueue}, {&l.BulkQueue, d.BulkQueue},
-		{&l.EntryBytes, d.EntryBytes}, {&l.EntryCommands, d.EntryCommands},
+		{&l.ControlQueue, d.ControlQueue},
+		{&l.BulkQueue, d.BulkQueue},
+		{&l.EntryBytes, d.EntryBytes},
+		{&l.EntryCommands, d.EntryCommands},
 	} {
 		if *f.v == 0 {
 			*f.v = f.d
 		}
 	}
 	for _, f := range []struct{ v, d *time.Duration }{
-		{&l.WriteWait, &d.WriteWait}, {&l.ReadWait, &d.ReadWait}, {&l.ConfirmWait, &d.ConfirmWait},
-		{&l.StopWait, &d.StopWait}, {&l.PurgeEvery, &d.PurgeEvery},
+		{&l.WriteWait, &d.WriteWait},
+		{&l.ReadWait, &d.ReadWait},
+		{&l.ConfirmWait, &d.ConfirmWait},
+		{&l.StopWait, &d.StopWait},
+		{&l.PurgeEvery, &d.PurgeEvery},
 	} {
 		if *f.v == 0 {
 			*f.v = *f.d

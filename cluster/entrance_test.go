@@ -30,6 +30,9 @@ func TestUnequalListsRefuse(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			if s.ClusterID != "" {
+				t.Fatalf("node %d has a cluster", n.Index())
+			}
 			if !strings.Contains(s.Problem, "another list of peers") {
 				return fmt.Errorf("node %d says %q", n.Index(), s.Problem)
 			}

@@ -195,13 +195,14 @@ func TestErrorAtEveryWriteOfAnInstall(t *testing.T) {
 	ended, refused := 0, 0
 	for k := int64(1); ; k++ {
 		var n atomic.Int64
-		armed := atomic.Bool{}
+		var armed, behind atomic.Bool // behind: CURRENT may name the new state
 		mem := vfs.NewCrashableMem()
 		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			// Not Pebble's own files: there it ends the process by itself.
 			ours := strings.Contains(op.Path, "CURRENT") || strings.Contains(op.Path, "incoming") || strings.HasSuffix(op.Path, "state")
+			behind.CompareAndSwap(false, armed.Load() && op.Kind == errorfs.OpRename)
 			if armed.Load() && ours && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && n.Add(1) == k {
-				return errPower
+			return errPower
 			}
 			return nil
 		}))
@@ -213,6 +214,9 @@ func TestErrorAtEveryWriteOfAnInstall(t *testing.T) {
 		armed.Store(true)
 		err := r.receive(state, storage.Position{Index: lifeInstall, Term: 4})
 		armed.Store(false)
+		if ends := r.fatal != nil; ends != (err != nil && behind.Load()) {
+			t.Errorf("error %d: %v, behind the flip %v, fatal %v", k, err, behind.Load(), r.fatal)
+		}
 		switch at, _ := r.Applied(); {
 		case n.Load() < k:
 			if err != nil || ended == 0 || refused < 5 {

@@ -303,6 +303,11 @@ func TestRecoverCluster(t *testing.T) {
 	_, ns := raftstoretest.NewCluster(t, sp, "n1", "n2", "n3")
 	l := ns[0]
 	l.Write(30)
+	// So that the state remembers a configuration with an index above that of RecoverCluster.
+	if err := l.Raft.AddNonvoter("n4", "n4", 0, 10*time.Second).Error(); err != nil {
+		t.Fatal(err)
+	}
+	l.Write(1)
 	l.Snapshot()
 	l.Write(10)
 	raftstoretest.Agree(t, ns...)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
@@ -43,6 +44,13 @@ func (r *rig) close() {
 	if err := r.Close(); err != nil {
 		r.t.Error(err)
 	}
+}
+
+// waitApplied waits for what should be there at once.
+func (r *rig) waitApplied(index uint64) error {
+	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	defer cancel()
+	return r.WaitApplied(ctx, index)
 }
 
 // command is an entry that sets key to value.
@@ -119,7 +127,7 @@ func TestAppliedIsPublishedLast(t *testing.T) {
 	if i, term := r.Applied(); i != 7 || term != 2 || r.Skipped() != 1 || r.value("a") != "z" || len(config) != 1 || config[0] != 5 {
 		t.Errorf("applied %d@%d, skipped %d, a=%q, configurations %v", i, term, r.Skipped(), r.value("a"), config)
 	}
-	if err := r.WaitApplied(context.Background(), 7); err != nil {
+	if err := r.waitApplied(7); err != nil {
 		t.Error(err)
 	}
 }
@@ -163,10 +171,11 @@ func TestFaultAppliesNothingOfItsBatch(t *testing.T) {
 			if r.fatal == nil || !errors.Is(r.Err(), raftstore.ErrHalted) {
 				t.Errorf("fatal %v, Err %v", r.fatal, r.Err())
 			}
-			if _, err := r.Snapshot(); !errors.Is(err, raftstore.ErrHalted) {
+			if n, err := r.Snapshot(); !errors.Is(err, raftstore.ErrHalted) {
 				t.Errorf("a snapshot of a halted machine: %v; its index counts entries that it didn't take", err)
+				n.Release()
 			}
-			if err := r.WaitApplied(context.Background(), 3); !errors.Is(err, raftstore.ErrHalted) {
+			if err := r.waitApplied(3); !errors.Is(err, raftstore.ErrHalted) {
 				t.Errorf("wait: %v", err)
 			}
 			if err := r.Restore(io.NopCloser(strings.NewReader("gen-000002"))); !errors.Is(err, raftstore.ErrHalted) {
@@ -306,7 +315,7 @@ func TestRestoredRunsBeforePublishing(t *testing.T) {
 		return err
 	}})
 	waited := make(chan error, 1)
-	go func() { waited <- r.WaitApplied(context.Background(), 10) }()
+	go func() { waited <- r.waitApplied(10) }()
 	if err := r.receive(donor(t, storage.Position{Index: 10, Term: 4}), storage.Position{Index: 10, Term: 4}); err != nil {
 		t.Fatal(err)
 	}

@@ -39,12 +39,12 @@ func NewCluster(t testing.TB, sp Spec, ids ...string) (*Network, []*Node) {
 	return net, nodes
 }
 
-// Await polls until ok, for at most 30 s.
+// Await polls until ok, for at most 20 s.
 func Await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(20 * time.Second)
 	defer deadline.Stop()
 	for !ok() {
 		select {
