@@ -100,7 +100,7 @@ func (b *Builder) Finish(st Stamp) error {
 	if err := b.endTable(); err != nil {
 		return fmt.Errorf("build %s: %w", b.name, err)
 	}
-	g, err := b.s.openGeneration(b.name)
+	g, err := b.s.openGeneration(b.name, false)
 	if err != nil {
 		return err
 	}

@@ -299,7 +299,8 @@ func TestOpenPowerCut(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	for name, damage := range map[string]func(*Store) error{
-		"a name that is none": func(s *Store) error { return s.setCurrent("gen-1", nil) },
+		"a name that is none":              func(s *Store) error { return s.setCurrent("gen-1", nil) },
+		"a generation that was taken away": func(s *Store) error { return s.setCurrent("gen-000002", nil) },
 		"another format": func(s *Store) error {
 			return s.mu.cur.db.Set(keyFormat, []byte{stateFormat + 1}, pebble.Sync)
 		},

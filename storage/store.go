@@ -70,7 +70,7 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 	if err := makeDir(fs, dir); err != nil {
 		return nil, fmt.Errorf("open storage %s: %w", dir, err)
 	}
-	name, err := s.readCurrent()
+	name, first, err := s.readCurrent()
 	if err != nil {
 		return nil, fmt.Errorf("open storage %s: %w", dir, err)
 	}
@@ -78,7 +78,7 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open storage %s: %w", dir, err)
 	}
 	s.cache = pebble.NewCache(opts.CacheBytes)
-	g, err := s.openGeneration(name)
+	g, err := s.openGeneration(name, !first)
 	if err != nil {
 		s.cache.Unref()
 		return nil, fmt.Errorf("open storage %s: %w", dir, err)
@@ -128,26 +128,26 @@ func syncDir(fs vfs.FS, name string) error {
 }
 
 // readCurrent returns the generation that CURRENT names, or the name of the first one if there is no CURRENT.
-func (s *Store) readCurrent() (string, error) {
+func (s *Store) readCurrent() (name string, first bool, err error) {
 	f, err := s.fs.Open(s.fs.PathJoin(s.dir, currentFile))
-	name := generationName(1)
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):
+		name, first = generationName(1), true
 	case err != nil:
-		return "", err
+		return "", false, err
 	default:
 		b, err := io.ReadAll(io.LimitReader(f, 64))
 		if err := errors.Join(err, f.Close()); err != nil {
-			return "", err
+			return "", false, err
 		}
 		name = string(b)
 	}
 	n, err := generationNumber(name)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	s.mu.next = n + 1
-	return name, nil
+	return name, first, nil
 }
 
 func generationName(n int) string { return fmt.Sprintf("%s%06d", generationPrefix, n) }
@@ -201,9 +201,12 @@ func (s *Store) setCurrent(name string, committed *bool) error {
 	return syncDir(s.fs, s.dir)
 }
 
-// openGeneration opens or makes one generation and checks its format.
-func (s *Store) openGeneration(name string) (*generation, error) {
-	db, err := pebble.Open(s.fs.PathJoin(s.dir, name), s.opts.pebbleOptions(s.fs, s.cache, s.log))
+// openGeneration opens one generation and checks its format. Unless it must exist, it is made: a generation that
+// CURRENT names and that isn't there was taken away, and an empty one in its place would be another state.
+func (s *Store) openGeneration(name string, mustExist bool) (*generation, error) {
+	opts := s.opts.pebbleOptions(s.fs, s.cache, s.log)
+	opts.ErrorIfNotExists = mustExist
+	db, err := pebble.Open(s.fs.PathJoin(s.dir, name), opts)
 	if err != nil {
 		return nil, fmt.Errorf("generation %s: %w", name, err)
 	}

@@ -200,7 +200,7 @@ func TestErrorAtEveryWriteOfAnInstall(t *testing.T) {
 		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			// Not Pebble's own files: there it ends the process by itself.
 			ours := strings.Contains(op.Path, "CURRENT") || strings.Contains(op.Path, "incoming") || strings.HasSuffix(op.Path, "state")
-			behind.CompareAndSwap(false, armed.Load() && op.Kind == errorfs.OpRename)
+			behind.CompareAndSwap(false, armed.Load() && op.Kind == errorfs.OpRename && strings.HasSuffix(op.Path, "CURRENT.tmp"))
 			if armed.Load() && ours && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && n.Add(1) == k {
 			return errPower
 			}
