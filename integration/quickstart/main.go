@@ -46,7 +46,6 @@ func main() {
 // run does it all. The processes are stopped and the folder is removed before it returns, unless they are to be kept and
 // all went well.
 func run(ctx context.Context, opt options, w io.Writer) (err error) {
-	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	dir, err := makeDir(opt.dir)
@@ -65,11 +64,12 @@ func run(ctx context.Context, opt options, w io.Writer) (err error) {
 	if c.bin, err = binary(ctx, opt.bin, dir, w); err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := c.start(ctx); err != nil {
-		return err
+		return explain(ctx, err)
 	}
 	if err := c.bootstrap(ctx); err != nil {
-		return err
+		return explain(ctx, err)
 	}
 	p.nodes(c.nodes)
 	story := &story{trio: c, print: &p}
@@ -91,7 +91,7 @@ func explain(ctx context.Context, err error) error {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("it took longer than %s: %w", bound, err)
 	case ctx.Err() != nil:
-		return errors.New("interrupted")
+		return errors.New("interrupted; all is stopped and removed")
 	}
 	return err
 }
@@ -121,6 +121,6 @@ func binary(ctx context.Context, given, dir string, w io.Writer) (string, error)
 	}
 	fmt.Fprintln(w, "  building kavachd; the first time takes a minute or two")
 	bin := filepath.Join(dir, "kavachd")
-	_, err = output(ctx, filepath.Dir(strings.TrimSpace(mod)), "go", "build", "-trimpath", "-o", bin, "./cmd/kavachd")
+	_, err = output(ctx, filepath.Dir(strings.TrimSpace(mod)), "go", "build", "-o", bin, "./cmd/kavachd")
 	return bin, err
 }

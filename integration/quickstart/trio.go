@@ -104,15 +104,21 @@ func (c *trio) start(ctx context.Context) error {
 // may take one; the node then says so and ends.
 func freePorts(n int) ([]string, error) {
 	var addrs []string
+	var open []net.Listener // until the end, so that no address comes twice
+	var err error
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+		l, listenErr := net.Listen("tcp", "127.0.0.1:0")
+		if listenErr != nil {
+			err = listenErr
+			break
 		}
-		defer l.Close() // all at the end, so that no address comes twice
+		open = append(open, l)
 		addrs = append(addrs, l.Addr().String())
 	}
-	return addrs, nil
+	for _, l := range open {
+		err = errors.Join(err, l.Close())
+	}
+	return addrs, err
 }
 
 // spawn writes a node's configuration and starts it.
@@ -137,7 +143,7 @@ log: {format: json}
 		return err
 	}
 	// Not CommandContext: a context would kill it, and a node is to be stopped in order.
-	n.cmd = exec.Command(c.bin, "server", "--config", base+".yaml") //nolint:gosec // the program that the user named
+	n.cmd = exec.Command(c.bin, "server", "--config", base+".yaml")
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
 	n.cmd.SysProcAttr = ownGroup()
 	n.cmd.Env = environment()
@@ -201,8 +207,8 @@ func (n *node) readiness(ctx context.Context) string {
 	if err != nil {
 		return err.Error()
 	}
-	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 4<<10))
+	err = errors.Join(err, res.Body.Close())
 	if err != nil {
 		return err.Error()
 	}

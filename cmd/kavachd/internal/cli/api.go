@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -196,20 +195,8 @@ const maxSecretFile = 64 << 10
 
 // readText reads a small file, or standard input for "-", and cuts white space around it.
 func readText(env Env, file string) (string, error) {
-	if file == "-" {
-		data, err := readAtMost(env.Stdin, maxSecretFile)
-		return strings.TrimSpace(string(data)), err
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	data, err := readAtMost(f, maxSecretFile)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", file, err)
-	}
-	return strings.TrimSpace(string(data)), nil
+	data, err := readFile(env, file, maxSecretFile)
+	return strings.TrimSpace(string(data)), err
 }
 
 // bearer adds the key and the program's name to every call, streams included.
@@ -285,7 +272,7 @@ func call[Res any](cmd *cobra.Command, a *api, key string, repeatable bool, do f
 	ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
 	defer cancel()
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
-		res, err, final := round(ctx, a, repeatable, do)
+		res, final, err := round(ctx, a, repeatable, do)
 		if err == nil || final {
 			return res, err
 		}
@@ -302,20 +289,20 @@ func call[Res any](cmd *cobra.Command, a *api, key string, repeatable bool, do f
 
 // round asks each node once. It is final if another round would help nobody: an answer, an error that will stay, or no
 // node to be reached at all.
-func round[Res any](ctx context.Context, a *api, repeatable bool, do func(context.Context, *endpoint) (*Res, error)) (res *Res, err error, final bool) {
+func round[Res any](ctx context.Context, a *api, repeatable bool, do func(context.Context, *endpoint) (*Res, error)) (res *Res, final bool, err error) {
 	var errs []error
 	unreachable := 0
 	for i, e := range a.endpoints {
 		res, err := attempt(ctx, len(a.endpoints)-i, e, do)
 		if err == nil || ctx.Err() == nil && !again(err, repeatable) {
-			return res, err, true
+			return res, true, err
 		}
 		if notSent(err) {
 			unreachable++
 		}
 		errs = append(errs, err)
 	}
-	return nil, worst(a, errs), unreachable == len(errs)
+	return nil, unreachable == len(errs), worst(a, errs)
 }
 
 // attempt gives one node its share of the time that is left.

@@ -335,7 +335,7 @@ func (q *exporting) copy(ctx context.Context, a *api, e *endpoint, req *kavachv1
 		if err != nil {
 			return began, fmt.Errorf("write the export: %w", err)
 		}
-		bytes += uint64(n) //nolint:gosec // not negative
+		bytes += uint64(n)
 		entries = max(entries, piece.GetEntries())
 		gone = append(gone, piece.GetMissingJournals()...)
 		if a.env.StderrTTY && time.Since(shown) > progressEvery {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -165,7 +166,7 @@ func TestRepeatsCarryOneKey(t *testing.T) {
 	record := func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
-			keys = append(keys, string(body[strings.Index(string(body), "cli-"):]))
+			keys = append(keys, string(body[bytes.Index(body, []byte("cli-")):]))
 		}
 		fails(connect.CodeUnavailable, &kavachv1.ErrorDetail{Reason: "OUTCOME_UNKNOWN"})(w, r)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,7 +23,7 @@ func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
 func TestHelp(t *testing.T) {
 	var all strings.Builder
 	walk(newRoot(Env{}), func(cmd *cobra.Command) {
-		args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
+		args := slices.Concat(strings.Fields(cmd.CommandPath())[1:], []string{"--help"})
 		got := kavachd(t, nil, "", args...)
 		if got.code != ExitOK || got.stderr != "" {
 			t.Errorf("%v: exit code %d, stderr %q", args, got.code, got.stderr)

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -44,8 +45,11 @@ func readFile(env Env, file string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	return readAtMost(f, limit)
+	data, err := readAtMost(f, limit)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", file, err)
+	}
+	return data, errors.Join(err, f.Close())
 }
 
 // expiry are the flags that say when something ends.
@@ -131,7 +135,7 @@ func (p *paging) next(have int) (int32, bool) {
 	if p.limit <= 0 {
 		return maxPage, true
 	}
-	return int32(min(p.limit-have, maxPage)), have < p.limit //nolint:gosec // at most maxPage
+	return int32(min(p.limit-have, maxPage)), have < p.limit
 }
 
 // more tells on standard error that there are more rows.

@@ -27,9 +27,9 @@ type process struct {
 }
 
 // spawn starts a command line as a process. It is killed at the end of the test if it still runs.
-func spawn(t *testing.T, args ...string) (p *process, lines <-chan string) {
+func spawn(t *testing.T, args ...string) (*process, <-chan string) {
 	t.Helper()
-	p = &process{Cmd: exec.Command(os.Args[0], args...), end: make(chan error, 1)}
+	p := &process{Cmd: exec.Command(os.Args[0], args...), end: make(chan error, 1)}
 	p.Env = append(os.Environ(), beKavachd+"=1")
 	stderr, err := p.StderrPipe()
 	if err != nil {
@@ -107,13 +107,20 @@ func await(t *testing.T, p *process, lines <-chan string, words string) {
 func free(t *testing.T, n int) []string {
 	t.Helper()
 	var addrs []string
+	var open []net.Listener // until the end, so that no address comes twice
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // at the end, so that none comes twice
+		t.Cleanup(func() { _ = l.Close() }) // it may be closed already
+		open = append(open, l)
 		addrs = append(addrs, l.Addr().String())
+	}
+	for _, l := range open {
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return addrs
 }
@@ -127,7 +134,7 @@ func TestServer(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("a-join-secret-for-tests\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // open to others, to see it closed
+	if err := os.Mkdir(data, 0o755); err != nil { // open to others, to see it closed
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "k.yaml")

@@ -14,7 +14,7 @@ import (
 )
 
 // Process runs the command line of this process and returns its exit code. The first SIGINT or SIGTERM asks for an orderly
-// end, the second one ends the process at once.
+// end. The second one ends the process at once: Process returns, whatever still runs.
 func Process(version string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -22,14 +22,21 @@ func Process(version string) int {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	env := System(version)
-	go func() { // ends with the process
-		<-signals
+	code := make(chan int, 1)
+	go func() { code <- Main(ctx, os.Args[1:], env) }()
+	select {
+	case c := <-code:
+		return c
+	case <-signals:
 		cancel()
-		<-signals
+	}
+	select {
+	case c := <-code:
+		return c
+	case <-signals:
 		fmt.Fprintln(env.Stderr, "Error: a second signal: ended at once")
-		os.Exit(ExitError)
-	}()
-	return Main(ctx, os.Args[1:], env)
+		return ExitError
+	}
 }
 
 // Main runs one command line and returns the process's exit code.

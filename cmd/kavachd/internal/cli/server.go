@@ -39,7 +39,7 @@ docs/configuration.md. "kavachd config check" tells what is wrong with them.`,
 			}
 			log := newLogger(env.Stderr, loaded.Log)
 			for _, w := range loaded.Warnings {
-				log.Warn(w)
+				log.Warn("configuration", "warning", w)
 			}
 			err = server.Run(cmd.Context(), server.Options{Config: loaded.Config, Log: log, Version: env.Version})
 			if err != nil {

@@ -145,3 +145,23 @@ func TestStopFinishesRequests(t *testing.T) {
 		t.Errorf("the request that had begun: %v", err)
 	}
 }
+
+// TestDataDirIsClosed: the directory is made for its owner only, and one that was open to others is closed.
+func TestDataDirIsClosed(t *testing.T) {
+	open := filepath.Join(t.TempDir(), "open")
+	if err := os.Mkdir(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{open, filepath.Join(t.TempDir(), "a", "b")} {
+		if err := dataDir(dir); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != 0o700 {
+			t.Errorf("%s has mode %v", dir, got)
+		}
+	}
+}
