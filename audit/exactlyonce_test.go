@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -93,11 +92,7 @@ func (w *world) check() {
 // once in blocks and journals together, and in the end once in blocks.
 func TestExactlyOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "journal")
-		if err != nil {
-			rt.Fatal(err)
-		}
-		w := &world{t: rt, dir: dir, trail: newTrail()}
+		w := &world{t: rt, dir: t.TempDir(), trail: newTrail()}
 		w.open()
 		add := func(size int) {
 			var batch []*raftv1.AuditEntry

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	mrand "math/rand/v2"
 	"slices"
@@ -145,10 +146,7 @@ func (t *trail) act(entries ...*raftv1.AuditEntry) error {
 func (t *trail) view() *trailView {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v := &trailView{headers: slices.Clone(t.headers), bodies: slices.Clone(t.bodies), terms: slices.Clone(t.terms), next: map[JournalID]uint64{}}
-	for id, n := range t.next {
-		v.next[id] = n
-	}
+	v := &trailView{headers: slices.Clone(t.headers), bodies: slices.Clone(t.bodies), terms: slices.Clone(t.terms), next: maps.Clone(t.next)}
 	v.byNewest = make([]int, len(v.headers))
 	for i := range v.byNewest {
 		v.byNewest[i] = i

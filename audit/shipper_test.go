@@ -238,7 +238,6 @@ func TestShipperSkipsWhatIsThere(t *testing.T) {
 		}
 	}
 	// Shipped, and killed before any segment was freed.
-	s := NewShipper(j, count, nil)
 	for from := uint64(1); from <= n; {
 		cmd := mustCut(t, j)
 		if from, err = count(t.Context(), cmd); err != nil {
@@ -259,7 +258,7 @@ func TestShipperSkipsWhatIsThere(t *testing.T) {
 	if j.pending() != n {
 		t.Fatalf("%d entries wait, want %d", j.pending(), n)
 	}
-	s = NewShipper(j, count, nil)
+	s := NewShipper(j, count, nil)
 	if err := s.ship(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
