@@ -63,8 +63,11 @@ type Module struct {
 	Packages []*Package
 }
 
-// generated is where code of programs lies; no rule of the house is about it.
-const generated = "gen"
+// generated is where code of programs lies, and pinned is a folder that git ignores; no rule of the house is about them.
+const (
+	generated = "gen"
+	pinned    = "internal/warm"
+)
 
 // listed is what the go command tells of a package.
 type listed struct {
@@ -124,14 +127,14 @@ func Load(root string) (*Module, error) {
 	return m, nil
 }
 
-// load parses one package; nil for generated code.
+// load parses one package; nil for one that no rule is about.
 func (m *Module) load(l listed, compiled types.Importer) (*Package, error) {
 	dir, err := filepath.Rel(m.Root, l.Dir)
 	if err != nil {
 		return nil, err
 	}
 	p := &Package{Dir: filepath.ToSlash(dir), Name: l.Name}
-	if within(p.Dir, generated) {
+	if within(p.Dir, generated) || within(p.Dir, pinned) {
 		return nil, nil
 	}
 	var product []*ast.File
