@@ -270,8 +270,7 @@ func (q *exporting) run(cmd *cobra.Command, a *api) error {
 	}
 	// Beside the target, so that the rename stays on one file system. CreateTemp makes it with mode 0600.
 	tmp, err := os.CreateTemp(filepath.Dir(q.file), filepath.Base(q.file)+".part-*")
-	var where *fs.PathError
-	if errors.As(err, &where) {
+	if where, ok := errors.AsType[*fs.PathError](err); ok {
 		return usagef("--out %s: %w", q.file, where.Err) // without the temporary name
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -388,10 +389,8 @@ func fillSettings(req *kavachv1.UpdateSettingsRequest, args []string) error {
 		if !ok {
 			return usagef("%q: give NAME=VALUE", arg)
 		}
-		for _, path := range req.GetUpdateMask().GetPaths() {
-			if path == name {
-				return usagef("%s stands twice", name)
-			}
+		if slices.Contains(req.GetUpdateMask().GetPaths(), name) {
+			return usagef("%s stands twice", name)
 		}
 		known := false
 		for _, one := range settings {

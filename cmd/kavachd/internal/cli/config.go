@@ -29,7 +29,6 @@ func (n *nodeConfig) flags(cmd *cobra.Command) {
 		}
 		// Text for all: the table parses and complains, with the same words for every source.
 		f.String(o.Flag(), o.Default, o.Doc)
-
 	}
 	_ = cmd.MarkPersistentFlagFilename("config", "yaml", "yml") // the flag is there
 }

@@ -49,21 +49,18 @@ type problem struct {
 
 // explain turns an error into what is shown of it.
 func explain(err error) problem {
-	var usage *usageError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[*usageError](err); ok {
 		return problem{code: ExitUsage, reason: "USAGE", message: err.Error()}
 	}
 	if asFatal(err) {
 		return problem{code: ExitError, message: err.Error()}
 	}
-	var unknown *outcomeError
-	if errors.As(err, &unknown) {
+	if unknown, ok := errors.AsType[*outcomeError](err); ok {
 		p := explain(unknown.err)
 		p.hint = "The change may have happened. To learn the outcome, and to be safe, repeat the command with --idempotency-key " + unknown.key
 		return p
 	}
-	var unreachable *unreachableError
-	if errors.As(err, &unreachable) {
+	if _, ok := errors.AsType[*unreachableError](err); ok {
 		return problem{code: ExitUnavailable, reason: "UNREACHABLE", message: err.Error(), hint: hintAddress}
 	}
 	var ce *connect.Error

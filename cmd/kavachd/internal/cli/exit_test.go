@@ -166,7 +166,8 @@ func TestRepeatsCarryOneKey(t *testing.T) {
 	record := func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
-			keys = append(keys, string(body[bytes.Index(body, []byte("cli-")):]))
+			_, key, _ := bytes.Cut(body, []byte("cli-"))
+			keys = append(keys, "cli-"+string(key))
 		}
 		fails(connect.CodeUnavailable, &kavachv1.ErrorDetail{Reason: "OUTCOME_UNKNOWN"})(w, r)
 	}
