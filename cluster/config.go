@@ -187,6 +187,9 @@ func (c Config) Validate() error {
 	for i, p := range c.Join {
 		checkAddress(problem, fmt.Sprintf("join[%d]", i), p)
 	}
+	if l := c.Limits; l.EntryBytes > MaxCommand {
+		problem("limits.entry_bytes", "%d is above %d, which is what an entry takes", l.EntryBytes, MaxCommand)
+	}
 	if c.Replica && len(c.Peers) > 0 {
 		problem("replica", "a founding member has a vote")
 	}

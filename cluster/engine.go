@@ -31,6 +31,7 @@ const (
 // engine is the Raft library and what it stands on. It is opened from below and closed from above.
 type engine struct {
 	log     *raftboltdb.BoltStore
+	logs    raft.LogStore // log with its layers, as the library has it
 	replica *replica
 	layer   *transport.Layer
 	net     *raft.NetworkTransport
@@ -74,6 +75,7 @@ func openEngine(cfg Config, deps Deps, id *identity) (e *engine, err error) {
 	if err != nil {
 		return e, err
 	}
+	e.logs = logs
 	if e.replica, err = openReplica(filepath.Join(cfg.DataDir, stateDir), logs, fatal(deps)); err != nil {
 		return e, err
 	}
@@ -134,6 +136,27 @@ func (e *engine) config(cfg Config, log *slog.Logger, node string) *raft.Config 
 		c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = s.Interval, s.Threshold, s.Trailing
 	}
 	return c
+}
+
+// committed returns the newest index that every state machine publishes, at or below what Raft knows to be committed.
+func (e *engine) committed() (uint64, error) {
+	applied := e.replica.applyIndex() // first: between it and the commit index the log still has every entry
+	return newestPublished(e.logs, applied, e.raft.CommitIndex())
+}
+
+// newestPublished returns the index of the newest command or configuration up to commit, or applied if that is newer.
+// No-ops and barriers are never published by a state machine, so nobody may wait for theirs (PROTOCOLS 0, finding 3).
+func newestPublished(logs raft.LogStore, applied, commit uint64) (uint64, error) {
+	for i := commit; i > applied; i-- {
+		var l raft.Log
+		if err := logs.GetLog(i, &l); err != nil {
+			return 0, fmt.Errorf("read entry %d of the log: %w", i, err)
+		}
+		if l.Type == raft.LogCommand || l.Type == raft.LogConfiguration {
+			return i, nil
+		}
+	}
+	return applied, nil
 }
 
 // stopRaft ends the library's goroutines; every future that is open gets an error.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -209,7 +210,7 @@ func (e *entrance) unanimous(all []introduction) error {
 			errs = append(errs, fmt.Errorf("peer %s doesn't answer: %w", i.address, i.err))
 		case self != (a.GetNodeId() == e.record.GetNodeId()):
 			errs = append(errs, fmt.Errorf("at %s node %s answers; this one is %s", i.address, a.GetNodeId(), e.record.GetNodeId()))
-		case string(a.GetPeersHash()) != string(mine):
+		case !bytes.Equal(a.GetPeersHash(), mine):
 			errs = append(errs, fmt.Errorf("peer %s has another list of peers (%s) than this node (%s): it must be the same on all",
 				i.address, shortHash(a.GetPeersHash()), shortHash(mine)))
 		case a.GetHasState():
@@ -307,7 +308,7 @@ func (e *entrance) findLeader(ctx context.Context, c clusterID) (address string,
 		switch {
 		case i.err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", i.address, i.err))
-		case string(i.answer.GetClusterId()) == string(c[:]) && i.answer.GetLeaderAddress() != "":
+		case bytes.Equal(i.answer.GetClusterId(), c[:]) && i.answer.GetLeaderAddress() != "":
 			return i.answer.GetLeaderAddress(), nil
 		}
 	}
@@ -316,7 +317,7 @@ func (e *entrance) findLeader(ctx context.Context, c clusterID) (address string,
 
 // settle brings a member up to date: its addresses in the registry, its vote, the state that the cluster has now.
 func (e *entrance) settle(ctx context.Context, c clusterID) error {
-	if recorded := e.replica.cluster.Load().GetClusterId(); len(recorded) > 0 && string(recorded) != string(c[:]) {
+	if recorded := e.replica.cluster.Load().GetClusterId(); len(recorded) > 0 && !bytes.Equal(recorded, c[:]) {
 		return fmt.Errorf("the state belongs to cluster %x, the data directory to %v", recorded, c)
 	}
 	if !e.settled() {

@@ -12,12 +12,8 @@ import (
 // retrySoon is how long a caller is asked to wait before it tries again.
 const retrySoon = 100 * time.Millisecond
 
-func notLeader(leader string) *status.Error {
-	e := status.New(status.NotLeader, "this node does not lead").Retry(retrySoon)
-	if leader != "" {
-		e.Alternatives = []string{leader}
-	}
-	return e
+func notLeader() *status.Error {
+	return status.New(status.NotLeader, "this node does not lead").Retry(retrySoon)
 }
 
 func noLeader(cause error) *status.Error {

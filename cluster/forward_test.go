@@ -64,7 +64,7 @@ func TestForwardTriesAgainOnProof(t *testing.T) {
 	closed.Close()
 	for name, answer := range map[string]func() (*nodev1.ForwardResponse, error){
 		"not leading": func() (*nodev1.ForwardResponse, error) {
-			return &nodev1.ForwardResponse{Refusal: refusal(notLeader(""))}, nil
+			return &nodev1.ForwardResponse{Refusal: refusal(notLeader())}, nil
 		},
 		"stopping": func() (*nodev1.ForwardResponse, error) {
 			return &nodev1.ForwardResponse{Refusal: refusal(stopping())}, nil

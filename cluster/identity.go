@@ -43,6 +43,7 @@ var errIncomplete = errors.New("the data directory belongs to a member, but its 
 type identity struct {
 	dir  string
 	node string
+	lock *os.File // of the directory
 
 	mu struct {
 		sync.Mutex
@@ -51,30 +52,42 @@ type identity struct {
 	}
 }
 
-// openIdentity reads the identity in dir; it makes the node's id on the first start.
-func openIdentity(dir string, random io.Reader) (*identity, error) {
-	id := &identity{dir: dir}
+// openIdentity takes the directory for this process and reads the identity in it; it makes the node's id on the first
+// start.
+func openIdentity(dir string, random io.Reader) (id *identity, err error) {
+	id = &identity{dir: dir}
+	if id.lock, err = lockDir(dir); err != nil {
+		return nil, err
+	}
+	if err := id.read(random); err != nil {
+		return nil, errors.Join(err, id.close())
+	}
+	return id, nil
+}
+
+func (id *identity) read(random io.Reader) error {
+	dir := id.dir
 	text, err := os.ReadFile(filepath.Join(dir, nodeIDFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		made, err := uuid.NewRandomFromReader(random)
 		if err != nil {
-			return nil, fmt.Errorf("make a node id: %w", err)
+			return fmt.Errorf("make a node id: %w", err)
 		}
 		id.node = made.String()
 		if err := writeSynced(dir, nodeIDFile, id.node+"\n"); err != nil {
-			return nil, err
+			return err
 		}
 	case err != nil:
-		return nil, err
+		return err
 	default:
 		read, err := uuid.Parse(strings.TrimSpace(string(text)))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", filepath.Join(dir, nodeIDFile), err)
+			return fmt.Errorf("%s: %w", filepath.Join(dir, nodeIDFile), err)
 		}
 		id.node = read.String()
 	}
-	return id, id.readCluster()
+	return id.readCluster()
 }
 
 func (id *identity) readCluster() error {
@@ -98,6 +111,9 @@ func (id *identity) readCluster() error {
 	}
 	return fmt.Errorf("%s: unknown stage %q", name, at)
 }
+
+// close lets go of the data directory.
+func (id *identity) close() error { return id.lock.Close() }
 
 // get returns the cluster and how far membership has come.
 func (id *identity) get() (clusterID, stage) {

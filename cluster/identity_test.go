@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -24,7 +25,7 @@ func TestIdentityIsKept(t *testing.T) {
 	}
 	mine := clusterID{1, 2, 3}
 	for _, s := range []stage{stageFounding, stageMember} {
-		if err := first.set(mine, s); err != nil {
+		if err := errors.Join(first.set(mine, s), first.close()); err != nil {
 			t.Fatal(err)
 		}
 		again, err := openIdentity(dir, rand.Reader)
@@ -34,9 +35,13 @@ func TestIdentityIsKept(t *testing.T) {
 		if c, got := again.get(); c != mine || got != s || again.node != first.node {
 			t.Errorf("node %s in %v, %q; it was node %s in %v, %q", again.node, c, got, first.node, mine, s)
 		}
+		first = again
 	}
 	if err := first.set(clusterID{9}, stageMember); err == nil {
 		t.Error("a node changed its cluster")
+	}
+	if err := first.close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,13 +40,13 @@ type membership struct {
 func (m *membership) leading(ctx context.Context) error {
 	r := m.reign()
 	if r == nil {
-		return notLeader("")
+		return notLeader()
 	}
 	select {
 	case <-r.opened:
 		return nil
 	case <-r.ctx.Done():
-		return notLeader("")
+		return notLeader()
 	case <-ctx.Done():
 		return ended(ctx, "the leader's term is not open yet")
 	}
@@ -93,7 +94,7 @@ func (m *membership) answersAs(ctx context.Context, n *raftv1.NodeRecord) error 
 	if err != nil {
 		return status.New(status.NotReady, "node %s doesn't answer at %s", n.GetNodeId(), n.GetApiAddress()).Retry(retrySoon).Wrap(err)
 	}
-	if a.GetNodeId() != n.GetNodeId() || string(a.GetClusterId()) != string(c[:]) {
+	if a.GetNodeId() != n.GetNodeId() || !bytes.Equal(a.GetClusterId(), c[:]) {
 		return status.New(status.InvalidArgument, "at %s another node answers, %s", n.GetApiAddress(), a.GetNodeId())
 	}
 	return nil
@@ -174,7 +175,7 @@ func (m *membership) seat(q *nodev1.JoinRequest) (voter bool, err error) {
 func (m *membership) change(what, node string, f raft.IndexFuture) error {
 	if err := f.Error(); err != nil {
 		if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrLeadershipTransferInProgress) {
-			return notLeader("").Wrap(err)
+			return notLeader().Wrap(err)
 		}
 		return status.New(status.NotReady, "the configuration can't change now").Retry(retrySoon).
 			Wrap(fmt.Errorf("%s %s: %w", what, node, err))
@@ -205,7 +206,7 @@ func (m *membership) remove(ctx context.Context, node string) error {
 		if err := m.handOver(ctx, ""); err != nil {
 			return err
 		}
-		return notLeader("")
+		return notLeader()
 	}
 	return m.removeServer(ctx, node)
 }

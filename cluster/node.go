@@ -25,7 +25,6 @@ import (
 type Node struct {
 	cfg       Config
 	log       *slog.Logger
-	lock      *os.File // of the data directory
 	identity  *identity
 	engine    *engine
 	leader    *leadership
@@ -64,7 +63,10 @@ func Start(ctx context.Context, cfg Config, deps Deps) (*Node, error) {
 	n.life.ctx, n.life.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := n.open(deps); err != nil {
 		n.life.cancel()
-		return nil, errors.Join(err, n.unlock())
+		if n.identity != nil {
+			err = errors.Join(err, n.identity.close())
+		}
+		return nil, err
 	}
 	n.wire(deps)
 	n.run()
@@ -76,9 +78,6 @@ func (n *Node) open(deps Deps) (err error) {
 	dir := n.cfg.DataDir
 	if err := makeDataDir(dir); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
-	}
-	if n.lock, err = lockDir(dir); err != nil {
-		return err
 	}
 	if n.identity, err = openIdentity(dir, deps.Random); err != nil {
 		return err
@@ -123,7 +122,8 @@ func (n *Node) wire(deps Deps) {
 	n.forwarder = &forwarder{self: self, directory: dir, proposer: p, cluster: n.identity.cluster, limit: l.WriteWait}
 	n.leader.work = n.work(p, kick, l.PurgeEvery)
 	n.confirmer = &confirmer{
-		node: self, raft: r, reign: n.leader.current.Load, applied: e.replica.applyIndex, ask: dir.confirm,
+		node: self, raft: r, reign: n.leader.current.Load, applied: e.replica.applyIndex,
+		committed: e.committed, ask: dir.confirm,
 		cluster: n.identity.cluster, limit: l.ConfirmWait,
 	}
 	own := newRounds(n.life.ctx, n.confirmer.round)

@@ -170,7 +170,7 @@ func (p *proposer) propose(commands []*raftv1.Command) (*fsm.Applied, error) {
 func unapplied(err error) error {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return notLeader("").Wrap(err)
+		return notLeader().Wrap(err)
 	case errors.Is(err, raft.ErrEnqueueTimeout):
 		return status.New(status.QueueFull, "the log does not keep up; nothing was done").Retry(retrySoon).Wrap(err)
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,7 +75,7 @@ func (q *queue) push(p *proposal) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.mu.open {
-		return notLeader("")
+		return notLeader()
 	}
 	lane, limit := &q.mu.control, q.limits.ControlQueue
 	if p.bulk() {
@@ -101,12 +102,12 @@ func (q *queue) open() {
 // close refuses what waits, and what comes, as status.NotLeader: none of it was proposed, so it may be forwarded again.
 func (q *queue) close() {
 	q.mu.Lock()
-	rest := append(q.mu.control, q.mu.bulk...)
+	rest := slices.Concat(q.mu.control, q.mu.bulk)
 	q.mu.open, q.mu.control, q.mu.bulk = false, nil, nil
 	q.mu.Unlock()
 	for _, p := range rest {
 		if p.taken.CompareAndSwap(false, true) {
-			p.done <- outcome{err: notLeader("")}
+			p.done <- outcome{err: notLeader()}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -103,7 +104,7 @@ func TestUnknownOutcomeIsResolved(t *testing.T) {
 	c.Leader(others(c, old)...)
 	c.Network.Heal()
 	result, first, err := old.Propose(soon(t), cmd)
-	if err != nil || string(result.GetAgent().GetAgent().GetId()) != string(id[:]) {
+	if err != nil || !bytes.Equal(result.GetAgent().GetAgent().GetId(), id[:]) {
 		t.Fatalf("the repeat: %v, %v", result, err)
 	}
 	_, again, err := others(c, old)[0].Propose(soon(t), cmd)

@@ -30,10 +30,13 @@ type confirmer struct {
 	raft    voters
 	reign   func() *reign
 	applied func() uint64
-	ask     asker
-	cluster func() clusterID
-	limit   time.Duration // of one round
-	nonce   atomic.Uint64
+	// committed returns the newest index that every state machine publishes, at or below what the leader knows to be
+	// committed.
+	committed func() (uint64, error)
+	ask       asker
+	cluster   func() clusterID
+	limit     time.Duration // of one round
+	nonce     atomic.Uint64
 }
 
 // readIndex is an index and the term in which it was confirmed.
@@ -41,28 +44,35 @@ type readIndex struct{ index, term uint64 }
 
 // round is one run: first the index, then the questions, then a majority of answers.
 //
-// Why it is sound: whatever was acknowledged before the round began is at or below the index, because its entry was
-// applied here before (this term), or lies below base (older terms), or was acknowledged by a newer leader. The last is
-// impossible: that leader's term was known to a majority before it could acknowledge, one of them is in the majority that
-// answers now, each answers with a term that it reads after the question has reached it, and any term above ours fails
-// the round.
+// Why it is sound: whatever was acknowledged, or seen by any reader on any node, before the round began is at or below the
+// index, because it was committed by this leader (this term), or lies below base (older terms), or was committed by a newer
+// leader. The last is impossible: that leader's term was known to a majority before it could commit, one of them is in the
+// majority that answers now, each answers with a term that it reads after the question has reached it, and any term above
+// ours fails the round.
+//
+// PROTOCOLS A9 takes the leader's applied index instead. That covers what is acknowledged, but a follower may apply a
+// committed entry before the leader does: a reader there sees it, and a later one elsewhere would not.
+// TestRotateAndDecideAreLinearizable found that.
 func (c *confirmer) round(ctx context.Context) (readIndex, error) {
 	r := c.reign()
 	if r == nil {
-		return readIndex{}, notLeader("")
+		return readIndex{}, notLeader()
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
 	select {
 	case <-r.opened: // R1: nothing is confirmed before the term's own entry is applied
 	case <-r.ctx.Done():
-		return readIndex{}, notLeader("")
+		return readIndex{}, notLeader()
 	case <-ctx.Done():
 		return readIndex{}, unconfirmed(fmt.Errorf("term %d is not open yet: %w", r.term, context.Cause(ctx)))
 	}
-	index := c.applied() // before the questions; an index that every replica publishes, no barrier's
+	index, err := c.committed() // before the questions
+	if err != nil {
+		return readIndex{}, unconfirmed(err)
+	}
 	if index < r.base.Load() {
-		return readIndex{}, unconfirmed(fmt.Errorf("applied index %d is below the term's base %d", index, r.base.Load()))
+		return readIndex{}, unconfirmed(fmt.Errorf("index %d is below the term's base %d", index, r.base.Load()))
 	}
 	if err := c.majority(ctx, r.term); err != nil {
 		return readIndex{}, err

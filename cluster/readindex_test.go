@@ -73,7 +73,8 @@ func newConfirmer(t *testing.T, others, replicas []voter) (*confirmer, *configur
 	r := &reign{term: 5, ctx: t.Context(), opened: make(chan struct{})}
 	r.open(10)
 	return &confirmer{
-		node: "0", raft: conf, reign: func() *reign { return r }, applied: func() uint64 { return 12 },
+		node: "0", raft: conf, reign: func() *reign { return r }, applied: func() uint64 { return 11 },
+		committed: func() (uint64, error) { return 12, nil },
 		ask: func(_ context.Context, id raft.ServerID, q *nodev1.ConfirmRequest) (*nodev1.ConfirmResponse, error) {
 			return answers[id](q, string(id))
 		},
@@ -149,11 +150,11 @@ func TestConfirmTakesTheIndexFirst(t *testing.T) {
 		asked.Store(true)
 		return ask(ctx, id, q)
 	}
-	c.applied = func() uint64 {
+	c.committed = func() (uint64, error) {
 		if asked.Load() {
-			return 99
+			return 99, nil
 		}
-		return 12
+		return 12, nil
 	}
 	if ri, err := c.round(t.Context()); err != nil || ri.index != 12 {
 		t.Errorf("%v, %v", ri, err)
@@ -165,7 +166,29 @@ func TestAnswerReadsTheTermLate(t *testing.T) {
 	c, conf := newConfirmer(t, nil, nil)
 	conf.term.Store(8)
 	a := c.answer(&nodev1.ConfirmRequest{Term: 5, Nonce: 77})
-	if a.GetTerm() != 8 || a.GetNonce() != 77 || a.GetNodeId() != "0" || a.GetApplied() != 12 {
+	if a.GetTerm() != 8 || a.GetNonce() != 77 || a.GetNodeId() != "0" || a.GetApplied() != 11 {
 		t.Errorf("%v", a)
+	}
+}
+
+// TestReadIndexCoversWhatFollowersSee checks which index a round takes: what is committed but not applied by the leader
+// counts, because a follower may have applied it and shown it to somebody; what no state machine publishes doesn't.
+func TestReadIndexCoversWhatFollowersSee(t *testing.T) {
+	logs := raft.NewInmemStore()
+	types := []raft.LogType{raft.LogCommand, raft.LogConfiguration, raft.LogNoop, raft.LogBarrier, raft.LogCommand} // 5 to 9
+	for i, typ := range types {
+		if err := logs.StoreLog(&raft.Log{Index: uint64(5 + i), Type: typ}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ applied, commit, want uint64 }{
+		{4, 5, 5}, {4, 6, 6}, {4, 8, 6}, {6, 8, 6}, {5, 8, 6}, {4, 9, 9}, {9, 9, 9}, {9, 8, 9}, {20, 9, 20},
+	} {
+		if got, err := newestPublished(logs, c.applied, c.commit); err != nil || got != c.want {
+			t.Errorf("applied %d, committed %d: %d (%v), want %d", c.applied, c.commit, got, err, c.want)
+		}
+	}
+	if got, err := newestPublished(logs, 9, 10); err == nil {
+		t.Errorf("an entry that isn't there: %d", got)
 	}
 }

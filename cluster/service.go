@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -48,7 +49,7 @@ var errOtherCluster = connect.NewError(connect.CodeFailedPrecondition, errors.Ne
 // enter admits a request for cluster. leave must be called if err is nil.
 func (s *service) enter(cluster []byte) (leave func(), err error) {
 	c := s.identity.cluster()
-	if c == (clusterID{}) || string(cluster) != string(c[:]) {
+	if c == (clusterID{}) || !bytes.Equal(cluster, c[:]) {
 		return nil, errOtherCluster
 	}
 	return s.gate.enter()

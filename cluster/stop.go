@@ -33,7 +33,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	n.forwarder.directory.peers.close()
 	step("journal's files", func(context.Context) error { return n.journal.journal.Close() })
 	step("transport, log and state", n.engine.close)
-	return errors.Join(append(errs, n.unlock())...)
+	return errors.Join(append(errs, n.identity.close())...)
 }
 
 // handOver gives leadership away, so that the cluster needn't wait for a timeout to notice that this node is gone. That
@@ -59,12 +59,4 @@ func (n *Node) drain(ctx context.Context) error {
 		n.log.Warn("some audit entries stay in the journal until the next start", "error", err)
 	}
 	return nil
-}
-
-// unlock lets go of the data directory.
-func (n *Node) unlock() error {
-	if n.lock == nil {
-		return nil
-	}
-	return n.lock.Close()
 }

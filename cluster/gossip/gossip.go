@@ -2,7 +2,6 @@ package gossip
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -126,8 +125,10 @@ func split(hostport string) (host string, port int, err error) {
 func (g *Gossip) Stop() error {
 	g.stop()
 	g.wg.Wait()
-	err := g.list.Leave(leaveTime)
-	return errors.Join(err, g.list.Shutdown())
+	if err := g.list.Leave(leaveTime); err != nil { // they find out anyhow
+		g.cfg.Log.Debug("gossip leave", "error", err)
+	}
+	return g.list.Shutdown()
 }
 
 // Alive returns what a node says of itself, nil if it isn't known to be alive. The record must not be changed.

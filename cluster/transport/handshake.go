@@ -125,7 +125,7 @@ func encodeID(id string) []byte { return append([]byte{byte(len(id))}, id...) }
 
 func newNonce() []byte {
 	b := make([]byte, nonceLen)
-	rand.Read(b) //nolint:errcheck // never fails, says its documentation
+	rand.Read(b) // never fails, says its documentation
 	return b
 }
 
