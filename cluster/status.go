@@ -11,6 +11,7 @@ import (
 	"github.com/kavachd/kavachd/cluster/transport"
 	nodev1 "github.com/kavachd/kavachd/gen/kavach/node/v1"
 	"github.com/kavachd/kavachd/status"
+	"github.com/kavachd/kavachd/storage"
 )
 
 // Status is what a node knows of itself and of the cluster, from its own state: it asks nobody.
@@ -28,13 +29,20 @@ type Status struct {
 	Problem string
 	// Applied is the index of the state that answers; Commit is what Raft knows to be committed.
 	Applied, Commit uint64
-	// Digests of the replicated tables, hex, by the table's letter: equal on all nodes at one Applied index of a command.
-	Digests map[string]string
+	// Digests of the replicated tables that have records: equal on all nodes at one Applied index of a command.
+	Digests []TableDigest
 	// Installs is how many states this process has received whole, because the log it needed was gone.
 	Installs uint64
 	// JournalBacklog is how many audit entries are not yet replicated.
 	JournalBacklog uint64
 	Members        []Member
+}
+
+// TableDigest is what one table holds.
+type TableDigest struct {
+	Table   string
+	Records uint64
+	Digest  string // hexadecimal
 }
 
 // Member is one node of the Raft configuration.
@@ -81,17 +89,18 @@ func (n *Node) Status() (Status, error) {
 	return s, nil
 }
 
-// digests returns the digest of each replicated table, and the index of the version they describe.
-func (r *replica) digests() (applied uint64, digests map[string]string, err error) {
+// digests returns what each replicated table holds, and the index of the version they describe.
+func (r *replica) digests() (applied uint64, digests []TableDigest, err error) {
 	v := r.store.Storage().View()
 	sums, err := v.Digests()
 	applied, _ = v.Applied()
 	if err := errors.Join(err, v.Close()); err != nil {
 		return 0, nil, err
 	}
-	digests = make(map[string]string, len(sums))
-	for letter, s := range sums {
-		digests[string(letter)] = s.Digest.String()
+	for _, t := range storage.Tables() {
+		if s, ok := sums[t.Letter]; ok {
+			digests = append(digests, TableDigest{Table: t.Name, Records: s.Records, Digest: s.Digest.String()})
+		}
 	}
 	return applied, digests, nil
 }

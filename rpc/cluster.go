@@ -43,10 +43,9 @@ func (s operations) GetClusterStatus(ctx context.Context, _ *kavachv1.GetCluster
 		Time:           timestamppb.New(s.now()),
 		Revision:       s.node.RevisionToken(st.Applied),
 	}
-	for table, digest := range st.Digests {
-		res.Digests = append(res.Digests, &kavachv1.TableDigest{Table: table, Digest: digest})
+	for _, d := range st.Digests {
+		res.Digests = append(res.Digests, &kavachv1.TableDigest{Table: d.Table, Records: d.Records, Digest: d.Digest})
 	}
-	slices.SortFunc(res.GetDigests(), func(a, b *kavachv1.TableDigest) int { return strings.Compare(a.GetTable(), b.GetTable()) })
 	return res, nil
 }
 

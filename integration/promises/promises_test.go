@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/kavachd/kavachd/cluster/clustertest"
 
@@ -299,4 +301,39 @@ func TestAuditFromAnyNode(t *testing.T) {
 			t.Errorf("node %d has %d entries, want %d", i, len(got), len(want))
 		}
 	}
+}
+
+// TestSameStateEverywhere: the digests that the nodes show are equal at one applied index, and count what is there.
+func TestSameStateEverywhere(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	for i := range 4 {
+		w.newAgent(t, fmt.Sprintf("owner-%d", i))
+	}
+	w.Await("the same digests on three nodes at one index", func() error {
+		var first *kavachv1.GetClusterStatusResponse
+		for i := range 3 {
+			s, err := w.at(i).ops.GetClusterStatus(t.Context(), &kavachv1.GetClusterStatusRequest{})
+			if err != nil {
+				return err
+			}
+			if first == nil {
+				first = s
+			}
+			if s.GetAppliedIndex() != first.GetAppliedIndex() {
+				return fmt.Errorf("node %d is at %d, node 0 at %d", i, s.GetAppliedIndex(), first.GetAppliedIndex())
+			}
+			if d := cmp.Diff(first.GetDigests(), s.GetDigests(), protocmp.Transform()); d != "" {
+				t.Fatalf("node %d at %d (-node 0 +node %d):\n%s", i, s.GetAppliedIndex(), i, d)
+			}
+		}
+		records := map[string]uint64{}
+		for _, d := range first.GetDigests() {
+			records[d.GetTable()] = d.GetRecords()
+		}
+		if records["agent"] != 4 || records["token"] != 4 || records["key"] != 1 {
+			t.Fatalf("records by table: %v", records)
+		}
+		return nil
+	})
 }

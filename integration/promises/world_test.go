@@ -34,6 +34,7 @@ type node struct {
 	authz  kavachv1connect.AuthorizationServiceClient
 	access kavachv1connect.AccessServiceClient
 	audit  kavachv1connect.AuditServiceClient
+	ops    kavachv1connect.ClusterServiceClient
 }
 
 func start(t *testing.T) *world {
@@ -73,6 +74,7 @@ func (w *world) as(i int, key string) node {
 		authz:  kavachv1connect.NewAuthorizationServiceClient(w.http, url, auth),
 		access: kavachv1connect.NewAccessServiceClient(w.http, url, auth),
 		audit:  kavachv1connect.NewAuditServiceClient(w.http, url, auth),
+		ops:    kavachv1connect.NewClusterServiceClient(w.http, url, auth),
 	}
 }
 
