@@ -161,7 +161,7 @@ func (r *runner) overlay(files map[string][]byte) (string, error) {
 func (r *runner) build(ctx context.Context, m *Mutant, flags ...string) (binary, output string, err error) {
 	r.built++
 	binary = filepath.Join(r.tmp, fmt.Sprintf("%d.test", r.built))
-	args := append([]string{"test", "-c", "-o", binary}, flags...)
+	args := append([]string{"test", "-c", "-ldflags=-s -w", "-o", binary}, flags...) // without symbols it links faster
 	if m.Race {
 		args = append(args, "-race")
 	}
