@@ -18,13 +18,14 @@ import (
 )
 
 // life is one short life of a node: it applies, takes a snapshot and compacts everything, applies, takes in the state of
-// another node, and applies again. owed is the index below which nothing may be missing after a power cut, although the
-// log may have it no more.
+// another node, and applies again. owed is the index up to which the state may miss nothing after a power cut, because
+// the log may have it no more.
 type life struct {
 	t     *testing.T
 	disk  *raftstoretest.Disk
 	s     *raftstore.Store
 	owed  atomic.Uint64
+	kept  atomic.Uint64 // index up to which the log has stored entries: others count on them, in log or state
 	fatal error
 }
 
@@ -47,6 +48,7 @@ func (l *life) apply(low, high uint64) {
 		for j := i; j <= min(i+1, high); j++ {
 			if last, _ := l.disk.LastIndex(); last < j {
 				storeLog(l.t, l.disk, lifeEntry(j))
+				l.kept.Store(j)
 			}
 			batch = append(batch, lifeEntry(j))
 		}
@@ -92,7 +94,7 @@ func (l *life) run(fs vfs.FS, state []byte) (err error) {
 
 // reopen starts a node on what a power cut left, and brings it to the end: from the log, or by an install if the log
 // was emptied.
-func reopen(t *testing.T, fs *vfs.MemFS, disk *raftstoretest.Disk, owed uint64, state []byte) error {
+func reopen(t *testing.T, fs *vfs.MemFS, disk *raftstoretest.Disk, owed, kept uint64, state []byte) error {
 	var fatal error
 	s, err := raftstore.Open(fs, "state", disk, raftstoretest.Machine{},
 		raftstore.Hooks{Fatal: func(err error) { fatal = err }}, raftstore.WithStorage(storage.Small()))
@@ -106,8 +108,8 @@ func reopen(t *testing.T, fs *vfs.MemFS, disk *raftstoretest.Disk, owed uint64, 
 		}
 	}()
 	at, _ := s.Applied()
-	if last, _ := disk.LastIndex(); at < owed {
-		return fmt.Errorf("the state is at %d, %d was promised, the log ends at %d", at, owed, last)
+	if last, _ := disk.LastIndex(); at < owed || max(at, last) < kept {
+		return fmt.Errorf("the state is at %d, %d was promised; the log ends at %d, it had stored %d", at, owed, last, kept)
 	}
 	v := s.Storage().View()
 	err = v.Check()
@@ -151,16 +153,16 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 			disk *raftstoretest.Disk
 		}
 		var (
-			n      atomic.Int64
-			images []image
-			owed   uint64
-			at     string
+			n          atomic.Int64
+			images     []image
+			owed, kept uint64
+			at         string
 		)
 		l := &life{t: t, disk: raftstoretest.NewDisk()}
 		mem := vfs.NewCrashableMem()
 		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && n.Add(1) == k {
-				owed = l.owed.Load() // before the image: what is acknowledged later isn't owed
+				owed, kept = l.owed.Load(), l.kept.Load() // before the image: what is acknowledged later isn't owed
 				at = fmt.Sprintf("%v %s", op.Kind, op.Path)
 				disk := l.disk.Clone()
 				for _, percent := range []int{0, 30, 100} {
@@ -180,7 +182,7 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 			break
 		}
 		for i, image := range images {
-			if err := reopen(t, image.fs, image.disk, owed, state); err != nil {
+			if err := reopen(t, image.fs, image.disk, owed, kept, state); err != nil {
 				t.Errorf("write %d, %s, image %d: %v", k, at, i, err)
 			}
 		}
@@ -202,7 +204,7 @@ func TestErrorAtEveryWriteOfAnInstall(t *testing.T) {
 			ours := strings.Contains(op.Path, "CURRENT") || strings.Contains(op.Path, "incoming") || strings.HasSuffix(op.Path, "state")
 			behind.CompareAndSwap(false, armed.Load() && op.Kind == errorfs.OpRename && strings.HasSuffix(op.Path, "CURRENT.tmp"))
 			if armed.Load() && ours && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && n.Add(1) == k {
-			return errPower
+				return errPower
 			}
 			return nil
 		}))
@@ -239,7 +241,7 @@ func TestErrorAtEveryWriteOfAnInstall(t *testing.T) {
 			}
 		}
 		r.close()
-		if err := reopen(t, mem, l.disk, 10, state); err != nil {
+		if err := reopen(t, mem, l.disk, 10, 10, state); err != nil {
 			t.Errorf("error %d: restart: %v", k, err)
 		}
 	}
