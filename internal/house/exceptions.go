@@ -12,7 +12,6 @@ type Exception struct {
 // exceptions is the whole list. One that nothing needs is red.
 var exceptions = []Exception{
 	{"keys", "cluster/raftstore/raftstoretest/machine.go", "a state machine of the tests, whose keys are of no table of ours"},
-	{"leaks", "cmd/kavachd", "one call of internal/cli, whose tests watch and run the program as a process"},
 	{"sizes", "storage/keys.go", "the key space is spelled in one file by another rule, with its drawing on top"},
 	{"codes", "cluster/peers.go", "the node protocol, which no caller of the API ever sees"},
 	{"codes", "cluster/service.go", "the node protocol, which no caller of the API ever sees"},
