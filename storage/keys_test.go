@@ -164,7 +164,7 @@ func (c keyCase) masked(v values) values {
 func (c keyCase) compare(a, b values) int {
 	for _, f := range c.order {
 		x, y := reflect.ValueOf(a).FieldByName(f), reflect.ValueOf(b).FieldByName(f)
-		n := 0
+		var n int
 		switch {
 		case x.Kind() == reflect.String:
 			n = strings.Compare(x.String(), y.String())

@@ -42,14 +42,11 @@ func scan(g getter, lower, upper []byte, reverse bool, fn func(key, value []byte
 		return fmt.Errorf("scan from %x: %w", lower, err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	step := it.Next
-	valid := false
+	first, step := it.First, it.Next
 	if reverse {
-		step, valid = it.Prev, it.Last()
-	} else {
-		valid = it.First()
+		first, step = it.Last, it.Prev
 	}
-	for ; valid; valid = step() {
+	for valid := first(); valid; valid = step() {
 		v, err := it.ValueAndErr()
 		if err != nil {
 			return fmt.Errorf("scan at %x: %w", it.Key(), err)

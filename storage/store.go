@@ -74,7 +74,11 @@ func Open(fs vfs.FS, dir string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open storage %s: %w", dir, err)
 	}
-	if err := s.removeOthers(name); err != nil {
+	keep := name
+	if first { // nothing is named yet, so nothing was committed: a cut while the first one was made may have torn it
+		keep = ""
+	}
+	if err := s.removeOthers(keep); err != nil {
 		return nil, fmt.Errorf("open storage %s: %w", dir, err)
 	}
 	s.cache = pebble.NewCache(opts.CacheBytes)

@@ -46,15 +46,14 @@ type Header struct {
 	Sums    Sums
 }
 
-func (h Header) append(dst []byte) []byte {
-	start := len(dst)
-	dst = append(dst, streamMagic...)
+func (h Header) encode() []byte {
+	dst := append([]byte(nil), streamMagic...)
 	dst = h.Applied.Append(h.History.Append(dst))
 	dst = append(dst, byte(len(h.Sums)))
 	for _, letter := range h.Sums.letters() {
 		dst = h.Sums[letter].append(append(dst, letter))
 	}
-	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst, castagnoli))
 }
 
 // headerLen returns the length of the header that begins with b, 0 if b is too short to tell.
@@ -138,7 +137,7 @@ func (v *View) Stream(at Position) (*Stream, error) {
 	}
 	it.First()
 	st := &Stream{h: Header{History: m.History, Applied: at, Sums: sums}, it: it, sum: sha256.New()}
-	st.out = st.h.append(nil)
+	st.out = st.h.encode()
 	st.sum.Write(st.out)
 	return st, nil
 }

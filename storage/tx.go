@@ -144,13 +144,11 @@ func (tx *Tx) write(at Position, config *Configuration) error {
 		if err := sum.check(); err != nil {
 			return fmt.Errorf("table %q: %w", letter, err)
 		}
-		key, err := tableSumKey(letter), error(nil)
+		put := func(key []byte) error { return tx.b.Set(key, sum.append(nil), nil) }
 		if sum.Records == 0 {
-			err = tx.b.Delete(key, nil)
-		} else {
-			err = tx.b.Set(key, sum.append(nil), nil)
+			put = func(key []byte) error { return tx.b.Delete(key, nil) }
 		}
-		if err != nil {
+		if err := put(tableSumKey(letter)); err != nil {
 			return err
 		}
 	}
