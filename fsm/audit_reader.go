@@ -21,10 +21,9 @@ func (r *Reader) AuditBody(block uint64) ([]byte, error) { return r.r.Get(storag
 // basic types only, because audit asks for it and must not know how keys are spelled.
 func (r *Reader) AuditBlocks(kind uint8, value string, from, to int64, descending bool, fn func(block uint64, oldest, newest int64) (more bool, err error)) error {
 	term := storage.TermKind(kind)
-	lower, upper := storage.AuditTermFrom(term, value, from), []byte(nil)
-	if to == math.MaxInt64 {
-		_, upper = storage.PrefixRange(storage.AuditTermPrefix(term, value))
-	} else {
+	lower := storage.AuditTermFrom(term, value, from)
+	_, upper := storage.PrefixRange(storage.AuditTermPrefix(term, value))
+	if to < math.MaxInt64 {
 		upper = storage.AuditTermFrom(term, value, to+1)
 	}
 	return r.r.Scan(lower, upper, descending, func(key, v []byte) (bool, error) {

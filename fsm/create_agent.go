@@ -30,7 +30,7 @@ func CheckCreateAgent(r *Reader, now int64, scope string, c *raftv1.CreateAgent)
 	p.text("name", a.GetName(), 1, maxText)
 	p.agentType("type", a.GetType())
 	p.permissions(a.GetPermissions())
-	a.ExpiresAt = p.expiry("expiry", c.GetExpiry(), now, byDefault)
+	a.ExpiresAt = p.expiry(c.GetExpiry(), now, byDefault)
 	p.metadata("metadata", a.GetMetadata())
 	p.record("permissions", a)
 	if err := p.err(); err != nil {

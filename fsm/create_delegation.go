@@ -67,7 +67,7 @@ func newDelegation(r *Reader, now int64, c *raftv1.CreateDelegation, from *raftv
 		p.add("permissions", "is empty")
 	}
 	p.permissions(d.GetPermissions())
-	d.ExpiresAt = p.expiry("expiry", c.GetExpiry(), now, fallback)
+	d.ExpiresAt = p.expiry(c.GetExpiry(), now, fallback)
 	if d.GetMaxDepth() < 1 || d.GetMaxDepth() > authz.MaxPath {
 		p.add("max_depth", "%d is not between 1 and %d", d.GetMaxDepth(), authz.MaxPath)
 	}

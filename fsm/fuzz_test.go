@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -70,7 +71,7 @@ func FuzzUnmarshal(f *testing.F) {
 			if err := unmarshal(first, again); err != nil || !proto.Equal(m, again) {
 				t.Fatalf("%T: %v becomes %v, %v", m, m, again, err)
 			}
-			if second, err := marshal(again); err != nil || string(second) != string(first) {
+			if second, err := marshal(again); err != nil || !bytes.Equal(second, first) {
 				t.Fatalf("%T: %x, then %x, %v", m, first, second, err)
 			}
 		}

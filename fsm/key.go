@@ -25,7 +25,7 @@ func CheckCreateKey(now int64, scope string, c *raftv1.CreateKey) (*raftv1.ApiKe
 	if k.GetRole() != RoleAdmin {
 		p.add("role", "unknown role")
 	}
-	k.ExpiresAt = p.expiry("expiry", c.GetExpiry(), now, 0)
+	k.ExpiresAt = p.expiry(c.GetExpiry(), now, 0)
 	if err := p.err(); err != nil {
 		return nil, err
 	}

@@ -15,15 +15,14 @@ import (
 // says for each command whether it is refused and why, and what agents, delegations and keys then are. Its commands are
 // well formed; what is malformed is for the table tests.
 type model struct {
-	index        uint64
-	wall         int64
-	limit        int
-	tokenExpiry  int64
-	agents       map[string]*modelAgent
-	delegations  []*modelDelegation
-	keys         map[string]*modelKey
-	remembered   map[string]*modelRequest
-	bootstrapped bool
+	index       uint64
+	wall        int64
+	limit       int
+	tokenExpiry int64
+	agents      map[string]*modelAgent
+	delegations []*modelDelegation
+	keys        map[string]*modelKey
+	remembered  map[string]*modelRequest
 }
 
 type modelAgent struct {

@@ -43,7 +43,7 @@ func checkUpdateAgent(r *Reader, now int64, scope string, c *raftv1.UpdateAgent)
 	}
 	if c.GetExpiry() != nil {
 		byDefault, _ := addTime(now, s.GetTokenExpiry())
-		is.ExpiresAt = p.expiry("expiry", c.GetExpiry(), now, byDefault)
+		is.ExpiresAt = p.expiry(c.GetExpiry(), now, byDefault)
 		endGrace(is)
 	}
 	if c.Metadata != nil {

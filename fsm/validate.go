@@ -59,7 +59,7 @@ func (p *problems) id(path string, b []byte) {
 
 func (p *problems) hash(path string, b []byte) { p.size(path, b, len(ids.Hash{})) }
 
-// tenant accepts what rpc does: letters, digits, and within also . _ -
+// tenant accepts what rpc does: letters, digits, and within also dot, underline and dash.
 func (p *problems) tenant(path, s string) {
 	p.text(path, s, 1, maxText)
 	for i := range len(s) {
@@ -97,25 +97,25 @@ func (p *problems) record(path string, m protoMessage) {
 
 // expiry resolves e against the wall clock now: the moment at which the record ends, 0 for never. A missing one, or
 // one of no kind, gives fallback.
-func (p *problems) expiry(path string, e *raftv1.Expiry, now, fallback int64) int64 {
+func (p *problems) expiry(e *raftv1.Expiry, now, fallback int64) int64 {
 	switch e := e.GetExpiry().(type) {
 	case *raftv1.Expiry_At:
 		if e.At <= now {
-			p.add(path, "lies in the past")
+			p.add("expiry", "lies in the past")
 		}
 		return e.At
 	case *raftv1.Expiry_Ttl:
 		if e.Ttl <= 0 {
-			p.add(path, "a lifetime must be positive")
+			p.add("expiry", "a lifetime must be positive")
 		}
 		at, ok := addTime(now, e.Ttl)
 		if !ok {
-			p.add(path, "lies too far ahead")
+			p.add("expiry", "lies too far ahead")
 		}
 		return at
 	case *raftv1.Expiry_Never:
 		if !e.Never {
-			p.add(path, "never must be true")
+			p.add("expiry", "never must be true")
 		}
 		return 0
 	default:

@@ -128,8 +128,8 @@ func malformed(m proto.Message) *status.Error {
 		return nil
 	}
 	var detail kavachv1.ErrorDetail
-	if proto.Unmarshal(raw, &detail) != nil {
-		return nil
+	if err := proto.Unmarshal(raw, &detail); err != nil {
+		return nil //nolint:nilerr // what is no detail of ours says nothing
 	}
 	e := status.New(status.InvalidArgument, "%s", detail.GetReason())
 	for _, f := range detail.GetFields() {

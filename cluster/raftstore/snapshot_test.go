@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -263,7 +264,7 @@ func TestMembershipAcrossSnapshot(t *testing.T) {
 	}
 	l.Write(20)
 	raftstoretest.Agree(t, l, n4)
-	all := append(ns, n4)
+	all := slices.Concat(ns, []*raftstoretest.Node{n4})
 	raftstoretest.Lead(t, ns[1], all...)
 	ns[1].Write(20)
 	raftstoretest.Lead(t, ns[0], all...)

@@ -3,7 +3,6 @@ package promises
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"testing"
@@ -42,7 +41,7 @@ func start(t *testing.T) *world {
 	w := &world{http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	t.Cleanup(w.http.CloseIdleConnections)
 	w.Cluster = clustertest.Start(t, clustertest.Options{Mount: func(_ int, n *cluster.Node, mux *http.ServeMux) func() {
-		h, err := rpc.New(rpc.Config{Node: n, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		h, err := rpc.New(rpc.Config{Node: n, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Error(err)
 			return nil

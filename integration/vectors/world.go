@@ -3,6 +3,7 @@ package vectors
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -92,7 +93,7 @@ func (w *World) propose(method string, c *raftv1.Command) (*raftv1.Result, error
 
 // apply takes a command the way a node does: marshalled entry, one transaction, decision state. A refusal is a
 // *status.Error; any other error is a fault.
-func (w *World) apply(c *raftv1.Command) (*raftv1.Result, error) {
+func (w *World) apply(c *raftv1.Command) (res *raftv1.Result, err error) {
 	payload, err := proto.Marshal(&raftv1.Entry{Format: 1, Wall: w.now.UnixNano(), Commands: []*raftv1.Command{c}})
 	if err != nil {
 		return nil, err
@@ -108,7 +109,7 @@ func (w *World) apply(c *raftv1.Command) (*raftv1.Result, error) {
 	}
 	a := applied.(*fsm.Applied)
 	view := w.store.View()
-	defer view.Close()
+	defer func() { err = errors.Join(err, view.Close()) }()
 	if err := fsm.Refresh(view, w.state, a.Touched); err != nil {
 		return nil, err
 	}
@@ -120,9 +121,9 @@ func (w *World) apply(c *raftv1.Command) (*raftv1.Result, error) {
 }
 
 // read calls fn with the records as they are now.
-func (w *World) read(fn func(r *fsm.Reader) error) error {
+func (w *World) read(fn func(r *fsm.Reader) error) (err error) {
 	view := w.store.View()
-	defer view.Close()
+	defer func() { err = errors.Join(err, view.Close()) }()
 	return fn(fsm.NewReader(view))
 }
 
