@@ -143,11 +143,14 @@ func TestFaults(t *testing.T) {
 	w.Network.Heal()
 	healthOf(t, c, isolated, "well")
 
-	hung := w.Followers()[0]
+	hung := w.Leader() // as by a stop signal: silent to callers and to its peers
 	w.hangs[hung.Index()].begin()
+	t.Cleanup(w.hangs[hung.Index()].end)
+	w.Network.Isolate(hung.Index())
 	healthOf(t, c, hung, "gone")
 	l.progress(t, "with a node hung")
 	w.hangs[hung.Index()].end()
+	w.Network.Heal()
 	healthOf(t, c, hung, "well")
 
 	l.progress(t, "after all faults")
