@@ -131,8 +131,8 @@ func (c *core) loop(ctx context.Context, m *method, try func(context.Context) er
 		}
 		n++
 		tried = append(tried, e)
-		err, o := c.attempt(ctx, m, e, share(ctx, attempt, untried), try)
-		if err == nil {
+		o := c.attempt(ctx, m, e, share(ctx, attempt, untried), try)
+		if o.err == nil {
 			return nil
 		}
 		last = o.err
@@ -146,18 +146,18 @@ func (c *core) loop(ctx context.Context, m *method, try func(context.Context) er
 	}
 }
 
-// attempt asks one node.
-func (c *core) attempt(ctx context.Context, m *method, e *endpoint, limit time.Duration, try func(context.Context) error) (error, outcome) {
+// attempt asks one node. The outcome has no error if it succeeded.
+func (c *core) attempt(ctx context.Context, m *method, e *endpoint, limit time.Duration, try func(context.Context) error) outcome {
 	ctx, a, release := begin(ctx, e.addr, limit)
 	defer release()
 	err := try(ctx)
 	if err == nil {
 		c.pool.release(e, answered)
-		return nil, outcome{}
+		return outcome{}
 	}
 	o := judge(ctx, m.procedure, a, err)
 	c.pool.release(e, o.node)
-	return err, o
+	return o
 }
 
 // follow returns the nodes that another named as better, as hosts, and makes them known if the Client discovers.

@@ -209,7 +209,7 @@ func TestDeadline(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer
 			c, err := client.New(client.Config{
-				Endpoints: []string{endpoint}, Key: key, Timeout: 300 * time.Millisecond,
+				Endpoints: []string{endpoint}, Key: key, Timeout: 300 * time.Millisecond, AttemptTimeout: 100 * time.Millisecond,
 				Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			})
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 
@@ -149,9 +150,7 @@ func (s *stream) begin(attemptCtx context.Context, message any) error {
 	defer stop()
 	s.judge = func(err error) outcome { return judge(ctx, s.method.procedure, a, err) }
 	s.conn = s.open(ctx, s.spec)
-	for name, values := range s.header {
-		s.conn.RequestHeader()[name] = values
-	}
+	maps.Copy(s.conn.RequestHeader(), s.header)
 	if err := s.conn.Send(s.sent); err != nil && !errors.Is(err, io.EOF) { // EOF: Receive has the reason
 		return err
 	}

@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -66,7 +65,7 @@ func start(tb testing.TB) *world {
 	tb.Helper()
 	w := &world{hangs: []*hang{newHang(), newHang(), newHang()}}
 	w.Cluster = clustertest.Start(tb, clustertest.Options{Mount: func(i int, n *cluster.Node, mux *http.ServeMux) func() {
-		h, err := rpc.New(rpc.Config{Node: n, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		h, err := rpc.New(rpc.Config{Node: n, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			tb.Error(err)
 			return nil
