@@ -189,9 +189,9 @@ func TestHungNodeLeavesTime(t *testing.T) {
 	w.hangs[0].begin()
 	t.Cleanup(w.hangs[0].end)
 	for range 6 { // whichever node is first in turn
-		c := w.client(t, client.Config{})
+		c := w.client(t, client.Config{AttemptTimeout: clustertest.Patience}) // the share alone limits
 		for range 3 {
-			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			if d, err := ask(ctx, c, agent); err != nil || !d.GetAllowed() {
 				t.Errorf("with one node hung: %v, %v", d, err)
 			}
