@@ -56,7 +56,10 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, "; %s: %s", f.Path, f.Message)
 	}
 	if e.MayBeDone {
-		b.WriteString("; the write may have been applied: repeat it with the same idempotency key to learn it")
+		b.WriteString("; it may have been done all the same")
+	}
+	if e.MayBeDone && e.IdempotencyKey != "" {
+		b.WriteString(": repeat it with its idempotency key to learn that")
 	}
 	if e.Endpoint != "" {
 		fmt.Fprintf(&b, " (attempt %d, %s)", e.Attempts, e.Endpoint)
