@@ -3,8 +3,18 @@ package authz
 import "strconv"
 
 // Reason is the answer's sentence, the one that KavachOS gives; "" if the call is allowed. It may quote the caller's
-// own arguments: redact before it is stored.
+// own arguments: what is stored is RecordedReason.
 func (v *Verdict) Reason() string { return sentence(v.Code, &v.detail) }
+
+// RecordedReason is the sentence as it may be stored: without the value of an argument, which may be secret and may be
+// as long as all arguments together.
+func (v *Verdict) RecordedReason() string {
+	d := v.detail
+	if v.Code == ArgumentNotAllowed && d.x != 1 {
+		d.b = "[redacted]"
+	}
+	return sentence(v.Code, &d)
+}
 
 // sentence spells out a denial. The quotes are plain: texts are not escaped (as the original).
 func sentence(code Code, d *detail) string {

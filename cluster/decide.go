@@ -147,6 +147,9 @@ func (d *decider) note(out *Decided, checks []Check, begun time.Time) error {
 		return nil
 	}
 	if _, err := d.journal.AppendBatch(entries); err != nil {
+		if status.ReasonOf(err) == status.LimitExceeded {
+			return err // the request is too large to be recorded, and always will be
+		}
 		return status.New(status.AuditUnavailable, "the audit journal can't be written; nothing was decided").Retry(retrySoon).Wrap(err)
 	}
 	return nil
@@ -167,7 +170,7 @@ func (d *decider) entry(out *Decided, i int, c *Check, now time.Time, took time.
 	e := &raftv1.AuditEntry{
 		Id: out.AuditIDs[i][:], Time: now.UnixNano(), NodeId: d.self, Kind: uint32(kavachv1.AuditKind_AUDIT_KIND_DECISION),
 		AgentId: c.AgentText, Tenant: out.Caller.Tenant, Action: c.Request.Action, Resource: c.Request.Resource, Parameters: c.Parameters,
-		Result: uint32(auditResult(v.Code)), ReasonCode: uint32(reasonCode(v.Code)), Reason: v.Reason(),
+		Result: uint32(auditResult(v.Code)), ReasonCode: uint32(reasonCode(v.Code)), Reason: v.RecordedReason(),
 		ApprovalId: c.ApprovalID, Ip: c.Request.IP, UserAgent: c.UserAgent, Trace: c.Trace,
 		Duration: int64(took), Revision: out.Served.Revision, CallerKey: out.Caller.ID[:], RequestId: c.RequestID,
 	}
@@ -181,6 +184,7 @@ func (d *decider) entry(out *Decided, i int, c *Check, now time.Time, took time.
 	for _, del := range v.Path() {
 		e.Path = append(e.Path, del.ID[:])
 	}
+	maskEntry(e)
 	return e
 }
 

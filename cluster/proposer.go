@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/kavachd/kavachd/cluster/raftstore"
 	"github.com/kavachd/kavachd/fsm"
@@ -49,6 +50,9 @@ func (p *proposer) submit(ctx context.Context, cmd *raftv1.Command) (*raftv1.Res
 	pr := newProposal(cmd)
 	if pr.size > MaxCommand {
 		return nil, 0, status.New(status.CommandTooLarge, "the command has %d bytes, the limit is %d", pr.size, MaxCommand)
+	}
+	if _, err := proto.Marshal(cmd); err != nil { // one that can't be encoded must not fail the entry that others share
+		return nil, 0, status.New(status.InvalidArgument, "the command can't be encoded").Wrap(err)
 	}
 	if err := p.queue.push(pr); err != nil {
 		return nil, 0, err

@@ -87,18 +87,21 @@ const eagerAfter = 3
 func (r *replica) evaluate(now func() time.Time, eval func(*View) error) (revision uint64, err error) {
 	for try := 0; ; try++ {
 		v, lazy := r.take(now)
-		if try >= eagerAfter {
-			err = lazy.open()
-		}
-		if err == nil {
-			err = eval(v)
-		}
-		err = errors.Join(err, lazy.close())
-		if !lazy.moved {
+		if err = attempt(v, lazy, try >= eagerAfter, eval); !lazy.moved {
 			return v.Revision, err
 		}
-		err = nil
 	}
+}
+
+// attempt runs eval once. The version is let go even if eval panics: a store waits for its views when it is closed.
+func attempt(v *View, lazy *lazyReader, eager bool, eval func(*View) error) (err error) {
+	defer func() { err = errors.Join(err, lazy.close()) }()
+	if eager {
+		if err := lazy.open(); err != nil {
+			return err
+		}
+	}
+	return eval(v)
 }
 
 // take takes the decision state, and the records as of the same version for when they are read.

@@ -23,6 +23,9 @@ func (s access) Bootstrap(ctx context.Context, req *kavachv1.BootstrapRequest) (
 	if !s.mayBootstrap(callerOf(ctx), req.GetJoinSecret()) {
 		return nil, status.New(status.Unauthenticated, "the first key needs the cluster's join secret, or a call from loopback")
 	}
+	if err := s.unbootstrapped(ctx); err != nil {
+		return nil, err
+	}
 	cmd, err := s.command(ctx, "AccessService.Bootstrap")
 	if err != nil {
 		return nil, err
@@ -42,6 +45,19 @@ func (s access) Bootstrap(ctx context.Context, req *kavachv1.BootstrapRequest) (
 		return nil, err
 	}
 	return &kavachv1.BootstrapResponse{Key: key, Secret: secret, Revision: revision}, nil
+}
+
+// unbootstrapped refuses before anything is proposed: callers without a key must not be able to fill the log and the
+// trail. Apply judges again.
+func (s access) unbootstrapped(ctx context.Context) error {
+	_, err := s.node.Read(ctx, cluster.Level{}, func(v *cluster.View) error {
+		c, err := v.Records.Cluster()
+		if err == nil && c.GetKeyBootstrapped() {
+			err = status.New(status.AlreadyBootstrapped, "the first key has been made")
+		}
+		return err
+	})
+	return err
 }
 
 func (s access) mayBootstrap(c *caller, secret string) bool {

@@ -197,7 +197,10 @@ func listAgents(v *cluster.View, f fsm.AgentFilter, after ids.ID, limit int) (pa
 		}
 		for i, stored := range found {
 			if size += proto.Size(stored); size > maxPageBytes && len(page) > 0 {
-				return page, ids.ID(found[i-1].GetId()), nil
+				if i > 0 { // else the page ends where the chunk before did
+					after = ids.ID(found[i-1].GetId())
+				}
+				return page, after, nil
 			}
 			agent, err := shownAgent(stored, v.Now)
 			if err != nil {

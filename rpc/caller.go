@@ -47,7 +47,7 @@ func (c *caller) ip() string {
 // trace is the trace id of a W3C traceparent header, or empty.
 func (c *caller) trace() string {
 	parts := strings.Split(c.header.Get("Traceparent"), "-")
-	if len(parts) < 4 || len(parts[1]) != 32 {
+	if len(parts) < 4 || len(parts[1]) != 32 || strings.Trim(parts[1], "0123456789abcdef") != "" {
 		return ""
 	}
 	return parts[1]

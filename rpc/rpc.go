@@ -143,8 +143,8 @@ func routes(cfg Config, notes *notary, failures *tally) (http.Handler, error) {
 	mux.Handle("/v1/", restErrors(transcoder))
 	health(mux, cfg.Node)
 	reflector := grpcreflect.NewStaticReflector(append([]string{grpchealth.HealthV1ServiceName}, serviceNames...)...)
-	mux.Handle(grpcreflect.NewHandlerV1(reflector))
-	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+	mux.Handle(grpcreflect.NewHandlerV1(reflector, options))
+	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options))
 	return guardBody(mux, connect.NewErrorWriter()), nil
 }
 

@@ -213,7 +213,7 @@ type AuditEntry struct {
 	Action string `protobuf:"bytes,8,opt,name=action,proto3" json:"action,omitempty"`
 	// The resource.
 	Resource string `protobuf:"bytes,9,opt,name=resource,proto3" json:"resource,omitempty"`
-	// The arguments as JSON, redacted by the rules in force.
+	// The arguments as JSON. Tokens and keys of this service are masked; nothing else is, until redaction rules come.
 	ParametersJson string `protobuf:"bytes,10,opt,name=parameters_json,json=parametersJson,proto3" json:"parameters_json,omitempty"`
 	// What became of it.
 	Result AuditResult `protobuf:"varint,11,opt,name=result,proto3,enum=kavach.v1.AuditResult" json:"result,omitempty"`
