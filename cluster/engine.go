@@ -47,6 +47,9 @@ type registryAddresses struct {
 	replica *replica
 }
 
+// termKey is where the library keeps the term that it has seen.
+var termKey = []byte("CurrentTerm")
+
 var errNotRegistered = errors.New("not in the registry")
 
 // ServerAddr implements raft.ServerAddressProvider.
@@ -84,7 +87,13 @@ func openEngine(cfg Config, deps Deps, id *identity) (e *engine, err error) {
 	if err != nil {
 		return e, fmt.Errorf("look for Raft state: %w", err)
 	}
-	if _, s := id.get(); s == stageMember && !exists {
+	term, err := stable.GetUint64(termKey)
+	if err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return e, fmt.Errorf("read the Raft term: %w", err)
+	}
+	// A state counts as a snapshot, so the log's own file has to say that it knows a term: without it the node has
+	// forgotten its votes.
+	if _, s := id.get(); s == stageMember && (!exists || term == 0) {
 		return e, errIncomplete
 	}
 	e.layer = transport.New(transport.Config{

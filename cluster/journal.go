@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ func (j *journal) query(ctx context.Context, level Level, q audit.Query) (*audit
 
 // get returns one entry, nil if there is none.
 func (j *journal) get(ctx context.Context, level Level, id ids.ID) (*audit.Found, Served, error) {
-	live, _, err := j.live(ctx, audit.LiveQuery{ID: id[:], Limit: 1})
+	live, silent, err := j.live(ctx, audit.LiveQuery{ID: id[:], Limit: 1})
 	if err != nil {
 		return nil, Served{}, err
 	}
@@ -64,6 +65,10 @@ func (j *journal) get(ctx context.Context, level Level, id ids.ID) (*audit.Found
 		found, err = audit.Get(ctx, v.Records, id, live)
 		return err
 	})
+	if err == nil && found == nil && len(silent) > 0 { // it may stand in a journal that could not be asked
+		err = status.New(status.AuditUnavailable, "no such entry is replicated, and the journals of %s could not be asked",
+			strings.Join(silent, ", ")).Retry(retrySoon)
+	}
 	return found, served, err
 }
 

@@ -75,10 +75,10 @@ func (m *membership) admit(ctx context.Context, q *nodev1.JoinRequest) (voter bo
 	if err := m.answersAs(ctx, n); err != nil {
 		return false, err
 	}
-	if err := m.register(ctx, n); err != nil {
+	if err := m.evict(ctx, n); err != nil {
 		return false, err
 	}
-	if err := m.evict(ctx, n); err != nil {
+	if err := m.register(ctx, n); err != nil {
 		return false, err
 	}
 	return m.seat(q)
@@ -133,6 +133,10 @@ func (m *membership) evict(ctx context.Context, n *raftv1.NodeRecord) error {
 		if string(s.ID) == n.GetNodeId() || hostport != n.GetRaftAddress() || known != nil && known.GetRaftAddress() != hostport {
 			continue
 		}
+		if known != nil && m.answersAs(ctx, known) == nil {
+			return status.New(status.InvalidArgument, "the Raft address %s belongs to member %s, which answers at %s: give node %s its own",
+				hostport, s.ID, known.GetApiAddress(), n.GetNodeId())
+		}
 		m.log.Warn("a new node has the addresses of a member, which is gone", "node", n.GetNodeId(), "member", s.ID)
 		if err := m.removeServer(ctx, string(s.ID)); err != nil {
 			return err
@@ -160,7 +164,8 @@ func (m *membership) seat(q *nodev1.JoinRequest) (voter bool, err error) {
 		present = s.Address == address
 		voter = s.Suffrage == raft.Voter
 	}
-	caughtUp := q.GetApplied()+promotionLag >= m.replica.applyIndex()
+	// It must have applied the configuration that holds it: only then is it sure that entries reach it.
+	caughtUp := q.GetApplied() >= index && q.GetApplied()+promotionLag >= m.replica.applyIndex()
 	switch {
 	case voter || present && q.GetVoter() && caughtUp:
 		return true, m.change("give a vote", n.GetNodeId(), m.raft.AddVoter(id, address, index, m.limit))

@@ -38,7 +38,7 @@ func (r *replica) hooks() raftstore.Hooks {
 
 // applied takes what a batch touched into memory. The state in Pebble is visible, its index isn't published yet: whoever
 // waits for the index finds both.
-func (r *replica) applied(results []raftstore.Applied) {
+func (r *replica) applied(results []raftstore.Applied) error {
 	var touched fsm.Touched
 	for _, a := range results {
 		if f, ok := a.Result.(*fsm.Applied); ok {
@@ -47,14 +47,15 @@ func (r *replica) applied(results []raftstore.Applied) {
 	}
 	founded := len(r.cluster.Load().GetClusterId()) > 0
 	if touched.Empty() && !touched.Nodes && founded {
-		return
+		return nil
 	}
 	v := r.store.Storage().View()
 	err := r.refresh(v, touched, founded)
 	if err := errors.Join(err, v.Close()); err != nil {
 		// A decision state that misses a change would go on honoring what has been revoked.
-		r.fatal(fmt.Errorf("take applied records into memory: %w", err))
+		return fmt.Errorf("take applied records into memory: %w", err)
 	}
+	return nil
 }
 
 func (r *replica) refresh(v storage.Reader, touched fsm.Touched, founded bool) error {

@@ -53,7 +53,7 @@ func (s access) unbootstrapped(ctx context.Context) error {
 	_, err := s.node.Read(ctx, cluster.Level{}, func(v *cluster.View) error {
 		c, err := v.Records.Cluster()
 		if err == nil && c.GetKeyBootstrapped() {
-			err = status.New(status.AlreadyBootstrapped, "the first key has been made")
+			err = status.New(status.AlreadyBootstrapped, "the first key has been made already")
 		}
 		return err
 	})

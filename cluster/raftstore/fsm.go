@@ -67,7 +67,9 @@ func (s *Store) applyBatch(logs []*raft.Log, results []any) (err error) {
 	}
 	s.applied = at
 	if len(applied) > 0 && s.hooks.Applied != nil {
-		s.hooks.Applied(applied)
+		if err := s.hooks.Applied(applied); err != nil {
+			return fmt.Errorf("hand on what was applied up to %v: %w", at, err)
+		}
 	}
 	if config != nil && s.hooks.Configuration != nil {
 		s.hooks.Configuration(config.Index, raft.DecodeConfiguration(config.Data))

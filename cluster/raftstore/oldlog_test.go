@@ -60,12 +60,13 @@ func divergentPrefix(t *testing.T, sp raftstoretest.Spec) (wrong int64) {
 
 	var count atomic.Int64
 	fresh := sp
-	fresh.Hooks.Applied = func(results []raftstore.Applied) {
+	fresh.Hooks.Applied = func(results []raftstore.Applied) error {
 		for _, r := range results {
 			if r.Result.(raftstoretest.Result).Value == neverCommitted {
 				count.Add(1)
 			}
 		}
+		return nil
 	}
 	c := raftstoretest.NewNode(t, net, "c")
 	c.MustStart(fresh)

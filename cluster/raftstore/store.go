@@ -30,8 +30,9 @@ type Applied struct {
 
 // Hooks tell the node what happens. All run on the applying goroutine and hold it up; each may be nil.
 type Hooks struct {
-	// Applied receives the results of a batch after it is visible in storage and before its index is published.
-	Applied func(results []Applied)
+	// Applied receives the results of a batch after it is visible in storage and before its index is published. An error
+	// is fatal, and the index stays unpublished: nobody may read a state of which a part missed the change.
+	Applied func(results []Applied) error
 	// Restored runs after another state has replaced this one, before its index is published. An error is fatal.
 	Restored func(r storage.Reader) error
 	// Configuration receives each membership that passes through the log, at the same moment as Applied.

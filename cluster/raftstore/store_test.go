@@ -96,7 +96,7 @@ func TestAppliedIsPublishedLast(t *testing.T) {
 		config []uint64
 	)
 	r = newRig(t, vfs.NewMem(), raftstoretest.NewDisk(), raftstore.Hooks{
-		Applied: func(results []raftstore.Applied) {
+		Applied: func(results []raftstore.Applied) error {
 			last := results[len(results)-1]
 			if i, _ := r.Applied(); i >= last.Index {
 				t.Errorf("index %d was published before the hook of %d ran", i, last.Index)
@@ -107,6 +107,7 @@ func TestAppliedIsPublishedLast(t *testing.T) {
 			for _, a := range results {
 				told = append(told, a.Index)
 			}
+			return nil
 		},
 		Configuration: func(index uint64, c raft.Configuration) {
 			if len(c.Servers) == 3 {
@@ -156,7 +157,7 @@ func TestFaultAppliesNothingOfItsBatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			hook := 0
-			r := newRig(t, vfs.NewMem(), raftstoretest.NewDisk(), raftstore.Hooks{Applied: func([]raftstore.Applied) { hook++ }})
+			r := newRig(t, vfs.NewMem(), raftstoretest.NewDisk(), raftstore.Hooks{Applied: func([]raftstore.Applied) error { hook++; return nil }})
 			r.ApplyBatch([]*raft.Log{command(r.Store, 2, 1, "a", "x")})
 			res := r.ApplyBatch([]*raft.Log{command(r.Store, 3, 1, "a", "y"), bad(r.Store), command(r.Store, 5, 1, "a", "w")})
 			for i := range res {

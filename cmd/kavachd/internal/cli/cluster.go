@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
@@ -51,7 +53,7 @@ a node did not answer or is not ready.`,
 		Args:    cobra.NoArgs,
 		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
 			if each {
-				return statusOfEach(cmd, a)
+				return statusOfEach(cmd, a, digests)
 			}
 			res, err := read(cmd, a, func(ctx context.Context, e *endpoint) (*kavachv1.GetClusterStatusResponse, error) {
 				return e.cluster.GetClusterStatus(ctx, &kavachv1.GetClusterStatusRequest{})
@@ -68,7 +70,7 @@ a node did not answer or is not ready.`,
 			return nil
 		}),
 	}
-	cmd.Flags().BoolVar(&digests, "digests", false, "show the digest of each table too: equal on all nodes at one applied index")
+	cmd.Flags().BoolVar(&digests, "digests", false, "show the digest of each table too, with --each one of all tables: equal on all nodes at one applied index")
 	cmd.Flags().BoolVar(&each, "each", false, "ask every address, one row each")
 	return cmd
 }
@@ -127,7 +129,7 @@ func leaderMark(leader bool) string {
 }
 
 // statusOfEach asks all addresses at once, so that dead ones cost one timeout together.
-func statusOfEach(cmd *cobra.Command, a *api) error {
+func statusOfEach(cmd *cobra.Command, a *api, digests bool) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
 	defer cancel()
 	answers := make([]*kavachv1.GetClusterStatusResponse, len(a.endpoints))
@@ -154,20 +156,39 @@ func statusOfEach(cmd *cobra.Command, a *api) error {
 		}
 	}
 	err := a.print([]byte("["+strings.Join(texts, ",")+"]"), func(t *table) {
-		t.header("ADDRESS", "READY", "STATE", "NODE", "LEADER", "TERM", "COMMITTED", "APPLIED", "BACKLOG", "WHY NOT")
+		header := []string{"ADDRESS", "READY", "STATE", "NODE", "LEADER", "TERM", "COMMITTED", "APPLIED", "BACKLOG", "WHY NOT"}
+		if digests {
+			header = append(header, "DIGEST OF ALL")
+		}
+		t.header(header...)
 		for i, s := range answers {
 			if errs[i] != nil {
 				t.row(a.endpoints[i].addr, "unreachable", "-", "-", "-", "-", "-", "-", "-", message(errs[i]))
 				continue
 			}
-			t.row(a.endpoints[i].addr, yesNo(s.GetReady()), s.GetState(), s.GetNodeId(), dash(s.GetLeaderId()), number(s.GetTerm()),
-				number(s.GetCommitIndex()), number(s.GetAppliedIndex()), number(s.GetAuditBacklog()), dash(s.GetNotReadyReason()))
+			row := []string{
+				a.endpoints[i].addr, yesNo(s.GetReady()), s.GetState(), s.GetNodeId(), dash(s.GetLeaderId()), number(s.GetTerm()),
+				number(s.GetCommitIndex()), number(s.GetAppliedIndex()), number(s.GetAuditBacklog()), dash(s.GetNotReadyReason()),
+			}
+			if digests {
+				row = append(row, digestOfAll(s))
+			}
+			t.row(row...)
 		}
 	})
 	if err == nil && failed > 0 {
 		err = &notReadyError{fmt.Sprintf("%d of %d nodes did not answer or are not ready", failed, len(answers))}
 	}
 	return err
+}
+
+// digestOfAll is short enough to compare nodes by eye: the digests of all tables in one.
+func digestOfAll(s *kavachv1.GetClusterStatusResponse) string {
+	h := sha256.New()
+	for _, d := range s.GetDigests() {
+		fmt.Fprintf(h, "%s %s\n", d.GetTable(), d.GetDigest())
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 func newMembers(a *api) *cobra.Command {
