@@ -55,6 +55,13 @@ func TestLiveMemberIsNotEvicted(t *testing.T) {
 	stranger.Config.Address.Raft = victim.Config.Address.Raft
 	stranger.Start()
 	c.Await("the stranger told why it isn't taken", func() error {
+		members, err := lead.Members()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(members, func(m cluster.Member) bool { return m.NodeID == victim.ID() && m.Voter }) || len(members) != 3 {
+			t.Fatalf("members: %+v", members)
+		}
 		s, err := stranger.Status()
 		if err != nil {
 			return err
@@ -64,13 +71,6 @@ func TestLiveMemberIsNotEvicted(t *testing.T) {
 		}
 		return nil
 	})
-	members, err := lead.Members()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.ContainsFunc(members, func(m cluster.Member) bool { return m.NodeID == victim.ID() && m.Voter }) || len(members) != 3 {
-		t.Errorf("members: %+v", members)
-	}
 	stranger.Stop()
 }
 
